@@ -1,0 +1,52 @@
+"""bgtasks: the background of an AI assistant.
+
+A decorator records a task's schedule and what it needs; `build_scheduler` wires up only what can run here
+and says why the rest cannot; `BackgroundScheduler` runs it inside your own asyncio process.
+
+Importing this package loads the standard library and cronsim, and nothing optional.
+"""
+
+from bgtasks.build import build_scheduler
+from bgtasks.contracts import Absent, BotRunner, ChatClient, KnowledgeGraphLike
+from bgtasks.errors import BgTasksError, ResourceUnavailable
+from bgtasks.events import EventBus
+from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Outcome, Skipped
+from bgtasks.registry import Registry, background_task, background_worker
+from bgtasks.runner import current_run
+from bgtasks.scheduler import BackgroundScheduler
+from bgtasks.spec import days, hours, minutes, seconds
+from bgtasks.triggers import Cron, Every, Once, Trigger
+from bgtasks.wiring import Decision
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Absent",
+    "BackgroundScheduler",
+    "BgTasksError",
+    "BotRunner",
+    "Cancelled",
+    "ChatClient",
+    "Cron",
+    "Decision",
+    "Deferred",
+    "Done",
+    "EventBus",
+    "Every",
+    "Failed",
+    "KnowledgeGraphLike",
+    "Once",
+    "Outcome",
+    "Registry",
+    "ResourceUnavailable",
+    "Skipped",
+    "Trigger",
+    "background_task",
+    "background_worker",
+    "build_scheduler",
+    "current_run",
+    "days",
+    "hours",
+    "minutes",
+    "seconds",
+]

@@ -1,0 +1,83 @@
+"""`build_scheduler` fills a scheduler with what can run here, and says why the rest cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random
+from typing import Any
+
+from bgtasks.clock import Clock
+from bgtasks.errors import ConfigurationError
+from bgtasks.events import EventBus
+from bgtasks.outcomes import Skipped
+from bgtasks.registry import Registry, default_registry
+from bgtasks.scheduler import BackgroundScheduler
+from bgtasks.spec import RESOURCES
+from bgtasks.wiring import Decision, Wiring, select
+
+__all__ = ["build_scheduler"]
+
+
+def build_scheduler(
+    redis: Any = None,
+    kg_manager: Any = None,
+    openrouter: Any = None,
+    bot_runner: Any = None,
+    *,
+    config: Any = None,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] = (),
+    registry: Registry | None = None,
+    resources: Mapping[str, Any] | None = None,
+    clock: Clock | None = None,
+    bus: EventBus | None = None,
+    random: Random | None = None,
+    stop_timeout: float = 10.0,
+) -> BackgroundScheduler:
+    """A scheduler with every task and node worker that can run with these resources and this config.
+
+    What is not wired keeps a row with its reason in `scheduler.decisions`. Does no network I/O.
+
+    Args:
+        redis: An asyncio Redis client, for tasks that take `redis`.
+        kg_manager: A knowledge graph (`KnowledgeGraphLike`).
+        openrouter: A chat model (`ChatClient`).
+        bot_runner: The host's bot (`BotRunner`).
+        config: Any object with attributes, or a mapping; opt-in flags it lacks are off.
+        only: Names or aliases; nothing else is wired.
+        exclude: Names or aliases that are not wired.
+        registry: The specs to consider; by default the module-level registry after `discover()`, that is
+            the built-in tasks, those of entry points, and the program's own.
+        resources: Further resources by name, for tasks that say `requires=("name",)`.
+        clock: See `BackgroundScheduler`, as `bus`, `random` and `stop_timeout`.
+
+    Raises:
+        UnknownTask: A name in `only` or `exclude` that no task has, with the nearest one.
+        ConfigurationError: `resources` repeats a resource that has an argument of its own.
+        InvalidSetting: A strict config (our own `Settings`) does not know a flag that a task names.
+    """
+    if registry is None:
+        registry = default_registry
+        registry.discover()
+    extra = dict(resources or {})
+    if clash := [name for name in RESOURCES if name in extra]:
+        raise ConfigurationError(f"resources= repeats {', '.join(clash)}: give it by its own argument")
+    wiring = Wiring(
+        {
+            "redis": redis,
+            "kg_manager": kg_manager,
+            "openrouter": openrouter,
+            "bot_runner": bot_runner,
+            **extra,
+        },
+        config,
+    )
+    scheduler = BackgroundScheduler(clock=clock, bus=bus, random=random, stop_timeout=stop_timeout)
+    left_out = select(registry, only, exclude)
+    for spec in registry:
+        reason = left_out.get(spec.name)
+        verdict = wiring.judge(spec) if reason is None else Skipped(reason)
+        scheduler.adopt(spec, verdict, wiring.decide(spec, verdict))
+    for name, reason in registry.broken.items():
+        scheduler.keep(Decision(name=name, reason=reason, kind="entry point"))
+    return scheduler

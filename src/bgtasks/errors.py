@@ -1,0 +1,137 @@
+"""The exceptions of bgtasks. Each message says what is wrong and what cures it.
+
+```
+BgTasksError
+├── ConfigurationError (ValueError)         something declared cannot be meant
+│   ├── InvalidTrigger                      an interval, cron expression or instant
+│   ├── InvalidTask                         a decorated function or a registration
+│   ├── DuplicateTask                       a name that another function already has
+│   └── InvalidSetting                      an environment variable or `.env` entry
+├── UnknownTask (LookupError)               a name that no task has
+├── MissingExtra (ImportError)              an optional dependency is not installed
+├── ResourceUnavailable (ConnectionError)   a server does not answer (now)
+├── UnsuitableServer                        a server answers but cannot serve us
+├── EmbeddedServerError                     the embedded server could not be started
+└── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
+```
+
+Messages never contain a password: addresses are passed through `redact` before they are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+__all__ = [
+    "BgTasksError",
+    "ConfigurationError",
+    "DuplicateTask",
+    "EmbeddedServerError",
+    "InvalidMessage",
+    "InvalidSetting",
+    "InvalidTask",
+    "InvalidTrigger",
+    "MissingExtra",
+    "ResourceUnavailable",
+    "UnknownTask",
+    "UnsuitableServer",
+    "nearest",
+    "redact",
+]
+
+
+class BgTasksError(Exception):
+    """Root of every exception that bgtasks raises on purpose."""
+
+
+class ConfigurationError(BgTasksError, ValueError):
+    """Something the program or the operator declared cannot be meant."""
+
+
+class InvalidTrigger(ConfigurationError):
+    """An interval, a cron expression or an instant that cannot be a schedule."""
+
+
+class InvalidTask(ConfigurationError):
+    """A task or worker declared in a way that could never run."""
+
+
+class DuplicateTask(ConfigurationError):
+    """A different function already has this name."""
+
+    def __init__(self, name: str, existing: str, new: str) -> None:
+        super().__init__(
+            f'the name "{name}" is taken by {existing}; give {new} a name of its own: name="another_name"'
+        )
+        self.name = name
+
+
+class InvalidSetting(ConfigurationError):
+    """A setting that does not exist, or whose value cannot be read."""
+
+
+class UnknownTask(BgTasksError, LookupError):
+    """A name that no registered task or worker has."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = list(known)
+        near = nearest(name, names)
+        if near is not None:
+            cure = f'did you mean "{near}"?'
+        elif names:
+            cure = "known: " + ", ".join(sorted(names))
+        else:
+            cure = "no task is registered"
+        super().__init__(f'no task is called "{name}": {cure}')
+        self.name = name
+
+
+class MissingExtra(BgTasksError, ImportError):
+    """An optional dependency is needed here and is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra \"{extra}\": pip install 'bgtasks[{extra}]'")
+        self.extra = extra
+
+
+class ResourceUnavailable(BgTasksError, ConnectionError):
+    """A server that a task works with does not answer at the moment.
+
+    A task may raise it itself: the run then counts as `Deferred`, is said once for the resource
+    and is tried again after a short, growing delay instead of at the task's next tick.
+
+    Args:
+        resource: The resource's name as tasks know it, such as `redis` or `kg_manager`.
+        detail: What happened, without secrets.
+    """
+
+    def __init__(self, resource: str, detail: str) -> None:
+        super().__init__(f"{resource} is unavailable: {redact(detail)}")
+        self.resource = resource
+        self.detail = redact(detail)
+
+
+class UnsuitableServer(BgTasksError):
+    """A server answers, but is not what is needed: no Redis, a missing command, a cluster."""
+
+
+class EmbeddedServerError(BgTasksError):
+    """The embedded server could not be started or joined."""
+
+
+class InvalidMessage(BgTasksError, ValueError):
+    """A chat message or a prompt that cannot be taken as it is."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, or None when nothing is close enough to suggest."""
+    import difflib  # only an error path needs it
+
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def redact(text: str) -> str:
+    """`text` with the user and password part of every URL in it replaced by `***@`."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "***@", text)

@@ -1,0 +1,140 @@
+"""What happened, as values, and the small bus that carries them.
+
+The core emits events; logs, and whatever else a host subscribes, listen. Listeners are called
+synchronously, in the order they subscribed, inside the context of the run the event tells of. Events are
+named tuples: immutable, and the cheapest such thing to make, since every run makes two.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from bgtasks.outcomes import Outcome
+
+__all__ = [
+    "Event",
+    "EventBus",
+    "Listener",
+    "ResourceLost",
+    "ResourceRegained",
+    "RunFinished",
+    "RunSkipped",
+    "RunStarted",
+    "SchedulerStarted",
+    "SchedulerStopped",
+    "WorkerRestarted",
+]
+
+
+class SchedulerStarted(NamedTuple):
+    """A scheduler began: how many tasks and workers it runs, and what is not wired and why."""
+
+    tasks: int
+    workers: int
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+class SchedulerStopped(NamedTuple):
+    """A scheduler ended; `unfinished` names the runs that did not end within the stop timeout."""
+
+    unfinished: tuple[str, ...]
+    seconds: float
+
+
+class RunStarted(NamedTuple):
+    """One run of a task or worker began. `due` is the wall time at which it was due."""
+
+    task: str
+    run_id: str
+    due: datetime
+
+
+class RunFinished(NamedTuple):
+    """One run ended; `failures` counts the failed runs in a row up to and including this one."""
+
+    task: str
+    run_id: str
+    outcome: Outcome
+    seconds: float
+    failures: int = 0
+
+
+class RunSkipped(NamedTuple):
+    """A task was due and nothing was run, and why."""
+
+    task: str
+    due: datetime
+    reason: str
+
+
+class WorkerRestarted(NamedTuple):
+    """A long-lived worker ended and is started again; `restarts` counts since the scheduler began."""
+
+    task: str
+    run_id: str
+    restarts: int
+
+
+class ResourceLost(NamedTuple):
+    """A server that tasks work with stopped answering. Said once, until `ResourceRegained`."""
+
+    resource: str
+    reason: str
+
+
+class ResourceRegained(NamedTuple):
+    """A lost server answers again; `seconds` after it was found lost."""
+
+    resource: str
+    seconds: float
+
+
+type Event = (
+    SchedulerStarted
+    | SchedulerStopped
+    | RunStarted
+    | RunFinished
+    | RunSkipped
+    | WorkerRestarted
+    | ResourceLost
+    | ResourceRegained
+)
+type Listener = Callable[[Event], None]
+
+
+class EventBus:
+    """Hands each event to every listener, at once.
+
+    A listener that raises is logged with its traceback and does not disturb the run or the other
+    listeners. Not promised: delivery in another thread or process, or after the fact.
+    """
+
+    __slots__ = ("_listeners",)
+
+    def __init__(self) -> None:
+        self._listeners: tuple[Listener, ...] = ()
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who listens, in the order they subscribed."""
+        return self._listeners
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` for every event from now on; the returned function ends that."""
+        self._listeners = (*self._listeners, listener)
+
+        def unsubscribe() -> None:
+            self._listeners = tuple(each for each in self._listeners if each is not listener)
+
+        return unsubscribe
+
+    def emit(self, event: Event) -> None:
+        """Hand `event` to every listener. Never raises an `Exception`."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:  # a listener is someone else's code; logged, and the others go on
+                logging.getLogger("bgtasks").exception("a listener failed on %s", type(event).__name__)

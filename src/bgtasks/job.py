@@ -1,0 +1,132 @@
+"""One registered task or worker of a scheduler: what it runs, and when it is due next.
+
+Instants on a job's timeline are seconds of the clock's monotonic side. Calendar triggers answer in wall
+time; their instant is kept beside and converted, so that a step of the wall clock can be followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from bgtasks.backoff import Backoff
+from bgtasks.clock import Clock
+from bgtasks.runner import Run
+from bgtasks.spec import TaskFunction
+from bgtasks.triggers import Every, Trigger
+
+__all__ = ["Job"]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Job:
+    """A task or worker under a scheduler, and its place on the timeline.
+
+    Attributes:
+        due: The monotonic instant at which it is due; None while it is not: it is running (from-end
+            intervals), or its trigger has no further instant.
+        at: The wall instant behind `due`, for calendar triggers.
+        entry: Number of its one valid entry in the scheduler's heap.
+        run: The run in progress.
+        fault: Why its trigger can no longer be asked.
+    """
+
+    name: str
+    func: TaskFunction
+    trigger: Trigger
+    registered: datetime
+    initial_delay: float = 0.0
+    jitter: float = 0.0
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    is_worker: bool = False
+    due: float | None = None
+    at: datetime | None = None
+    entry: int = 0
+    run: Run | None = None
+    runs: int = 0
+    failures: int = 0
+    waiting_for: str | None = None
+    fault: str | None = None
+    backoff: Backoff
+    _anchor: float = field(default=0.0, init=False)
+    _shift: float = field(default=0.0, init=False)
+
+    @property
+    def waits_for_end(self) -> bool:
+        """Whether the next due instant is known only when the run has ended."""
+        return isinstance(self.trigger, Every) and not self.trigger.fixed_rate
+
+    def begin(self, clock: Clock, random: Random) -> None:
+        """Set the first due instant after a start of the scheduler."""
+        mono, wall = clock.monotonic(), clock.now()
+        earliest = mono + self.initial_delay
+        if isinstance(self.trigger, Every):
+            self._anchor = earliest
+            self._shift = random.uniform(0, self.jitter)
+            self.due, self.at = earliest + self._shift, None
+            return
+        at = self._ask(wall + timedelta(seconds=self.initial_delay))
+        if at is None and self.runs == 0:
+            at = self._ask(self.registered)  # its only instant passed while the host was starting up
+        self._place(at, mono, wall, random)
+        if self.due is not None:
+            self.due = max(self.due, earliest)
+
+    def advance(self, clock: Clock, random: Random) -> None:
+        """Set the next due instant: at the start of a run for grids and calendars, else at its end."""
+        mono, wall = clock.monotonic(), clock.now()
+        if isinstance(self.trigger, Every):
+            self._shift = random.uniform(0, self.jitter)
+            self.due = self._step(self.trigger, mono) + self._shift
+        else:
+            # After a step back of the wall clock the instant just consumed lies ahead once more.
+            self._place(self._ask(max(wall, self.at or wall)), mono, wall, random)
+
+    def follow_wall_clock(self, clock: Clock) -> None:
+        """Convert the wall instant again, after the wall clock was set or drifted."""
+        if self.at is not None and self.due is not None:
+            self.due = clock.monotonic() + (self.at - clock.now()).total_seconds() + self._shift
+
+    def retry_sooner(self, clock: Clock) -> None:
+        """Come back after the backoff's next delay, unless it is due before that anyway."""
+        soon = clock.monotonic() + self.backoff.failed()
+        self.due = soon if self.due is None else min(self.due, soon)
+
+    def nominal(self, clock: Clock) -> datetime:
+        """The wall instant that the present due instant stands for."""
+        if self.at is not None or self.due is None:
+            return self.at or clock.now()
+        return clock.now() - timedelta(seconds=clock.monotonic() - self.due)
+
+    def _step(self, every: Every, mono: float) -> float:
+        if not every.fixed_rate:
+            return mono + every.seconds
+        # From the anchor in one step: adding up intervals would gather rounding errors.
+        steps = (mono - self._anchor) // every.seconds + 1
+        due = self._anchor + steps * every.seconds
+        return due if due > mono else due + every.seconds
+
+    def _place(self, at: datetime | None, mono: float, wall: datetime, random: Random) -> None:
+        self.at = at
+        self._shift = random.uniform(0, self.jitter)
+        self.due = None if at is None else mono + (at - wall).total_seconds() + self._shift
+
+    def _ask(self, when: datetime) -> datetime | None:
+        """The trigger's answer; a trigger that fails or answers nonsense is not asked again."""
+        if self.fault is not None:
+            return None
+        try:
+            at = self.trigger.next_after(when)
+        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
+            self.fault = f"its trigger raised {type(error).__name__}: {error}"
+            return None
+        if at is None:
+            return None
+        if at.utcoffset() is None or at <= when:
+            self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
+            return None
+        return at.astimezone(UTC)

@@ -1,0 +1,308 @@
+"""The decorators that stamp, and the registry that collects.
+
+`@background_task` and `@background_worker` return the function unchanged, do no I/O, and record a spec in
+a registry: the module-level one unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import ModuleType
+from typing import Any
+
+from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
+from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec
+from bgtasks.triggers import Interval, Trigger, as_trigger, parse
+
+__all__ = ["Registry", "background_task", "background_worker", "default_registry"]
+
+ENTRY_POINTS = "bgtasks.tasks"
+_STAMP = "__bgtasks_spec__"
+
+
+class Registry:
+    """An ordered collection of specs with unique names.
+
+    A registry of one's own holds only what was put in. The module-level one, `default_registry`, is
+    filled by the decorators and, on `discover()`, by the entry points of group `bgtasks.tasks`, which
+    is how the built-in tasks come in too.
+    """
+
+    def __init__(self) -> None:
+        self._specs: dict[str, Spec] = {}
+        self._broken: dict[str, str] = {}
+
+    def __iter__(self) -> Iterator[Spec]:
+        return iter(tuple(self._specs.values()))
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names()
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Entry points that could not be imported: name to reason."""
+        return dict(self._broken)
+
+    def add(self, *functions: TaskFunction | Spec) -> None:
+        """Put in decorated functions, or specs.
+
+        The same function again (module and qualified name, as after a reload or when the main script is
+        also imported by its module name) replaces its older self.
+
+        Raises:
+            DuplicateTask: A different function has one of the names. Nothing is added then.
+            InvalidTask: A function that no decorator has stamped.
+        """
+        added: dict[str, Spec] = {}
+        for each in functions:
+            spec = each if isinstance(each, Spec) else getattr(each, _STAMP, None)
+            if not isinstance(spec, Spec):
+                raise InvalidTask(f"{_place(each)} carries no spec: decorate it with @background_task")
+            taken = {**self._names(), **_names_of(added.values())}
+            for name in (spec.name, *spec.aliases):
+                holder = taken.get(name)
+                if holder is not None and not _same_function(holder.func, spec.func):
+                    raise DuplicateTask(name, _place(holder.func), _place(spec.func))
+            added[spec.name] = spec
+        self._specs.update(added)
+
+    def resolve(self, name: str) -> Spec:
+        """The spec called `name`, by its name or an alias.
+
+        Raises:
+            UnknownTask: No task has that name; the message offers the nearest one.
+        """
+        names = self._names()
+        if name not in names:
+            raise UnknownTask(name, names)
+        return names[name]
+
+    def discover(self) -> None:
+        """Import the entry points of group `bgtasks.tasks` and put in what their modules hold.
+
+        An entry point that cannot be imported ends up in `broken` with its reason, and the others go on.
+        Importing also records the tasks in the module-level registry, as any import of them does.
+
+        Raises:
+            DuplicateTask: Two entry points bring different functions of one name.
+        """
+        from importlib.metadata import entry_points  # slow to import, needed here only
+
+        for point in entry_points(group=ENTRY_POINTS):
+            try:
+                loaded = point.load()
+            except Exception as error:  # noqa: BLE001 - someone else's module; recorded as a row
+                self._broken[point.name] = f"could not be imported: {type(error).__name__}: {error}"
+            else:
+                self._broken.pop(point.name, None)
+                held = vars(loaded).values() if isinstance(loaded, ModuleType) else (loaded,)
+                self.add(*(each for each in held if isinstance(getattr(each, _STAMP, None), Spec)))
+
+    def _names(self) -> dict[str, Spec]:
+        return _names_of(self._specs.values())
+
+
+default_registry = Registry()
+"""Where the decorators record, unless they are given a registry."""
+
+
+def background_task[F: TaskFunction](
+    interval: Interval | Trigger,
+    initial_delay: float = 0.0,
+    *,
+    name: str | None = None,
+    requires_redis: bool = False,
+    requires_kg: bool = False,
+    requires_openrouter: bool = False,
+    requires_bot_runner: bool = False,
+    requires_chat_llm: bool = False,
+    requires_config: bool = False,
+    opt_in_config_flag: str | None = None,
+    requires: Iterable[str] = (),
+    scope: str = "node",
+    jitter: Interval | float = 0.0,
+    interval_from: FromConfig | None = None,
+    aliases: Iterable[str] = (),
+    registry: Registry | None = None,
+) -> Callable[[F], F]:
+    """Record a coroutine function as a periodic task.
+
+    Resources are injected by parameter name: `redis`, `kg_manager`, `openrouter`, `bot_runner`,
+    `config`, and the names in `requires`. A parameter without a default is needed even if no flag says so.
+
+    Args:
+        interval: Seconds, a timedelta, a string such as `"4h"`, or a trigger. A plain interval is measured
+            from the end of the previous run.
+        initial_delay: Seconds after the scheduler's start before the first run may be due.
+        name: The task's name; the function's own by default.
+        requires_redis: Runs only where a Redis client was given; likewise `requires_kg`,
+            `requires_openrouter`, `requires_bot_runner`, `requires_config`.
+        requires_chat_llm: Runs only while `config.background_scheduler_chat_llm_enabled` is not false.
+        opt_in_config_flag: Runs only if this attribute of config is true.
+        requires: Further needs, each a name given in `resources=`, or a path such as
+            `"bot_runner.kg_manager"`.
+        scope: `"node"` runs on every node, `"cluster"` starts each tick on one node.
+        jitter: Moves each due instant by a random time between zero and this, in seconds or as `"30s"`.
+        interval_from: Takes the interval from config, as in `minutes("lint_interval_minutes")`;
+            `interval` serves where config lacks it.
+        aliases: Further names by which `only` and `exclude` find the task.
+        registry: Where to record it; the module-level registry by default.
+
+    Raises:
+        InvalidTrigger: The interval is not above zero, not finite or not readable.
+        InvalidTask: Not a coroutine function, or a parameter that nothing can fill.
+        DuplicateTask: A different function has this name.
+
+    Not promised: that it runs. `build_scheduler` decides that and keeps its reason in `decisions`.
+    """
+    trigger = as_trigger(interval)
+    jitter_s = float(jitter) if isinstance(jitter, int | float) else parse(jitter)
+    needs = _needs(
+        requires, requires_redis, requires_kg, requires_openrouter, requires_bot_runner, requires_config
+    )
+
+    def stamp(func: F) -> F:
+        return _record(
+            func,
+            registry,
+            TaskSpec(
+                name=name or _name(func),
+                func=func,
+                trigger=trigger,
+                initial_delay=initial_delay,
+                jitter=jitter_s,
+                interval_from=interval_from,
+                requires=needs,
+                requires_chat_llm=requires_chat_llm,
+                opt_in_config_flag=opt_in_config_flag,
+                scope=_scope(scope),
+                aliases=tuple(aliases),
+            ),
+        )
+
+    return stamp
+
+
+def background_worker[F: TaskFunction](
+    *,
+    name: str | None = None,
+    requires_redis: bool = False,
+    requires_kg: bool = False,
+    requires_openrouter: bool = False,
+    requires_bot_runner: bool = False,
+    requires_chat_llm: bool = False,
+    requires_config: bool = False,
+    opt_in_config_flag: str | None = None,
+    requires: Iterable[str] = (),
+    scope: str = "node",
+    restart_delay: Interval = 5.0,
+    group: str | None = None,
+    aliases: Iterable[str] = (),
+    registry: Registry | None = None,
+) -> Callable[[F], F]:
+    """Record a coroutine function as a long-lived worker, started again when it ends.
+
+    Arguments not named here mean what they mean for `background_task`.
+
+    Args:
+        scope: `"node"` keeps one on every node under the `BackgroundScheduler`; `"leader"` is for the
+            elected leader alone and is not run by the `BackgroundScheduler`, which says so in its row.
+        restart_delay: Seconds, or a string such as `"10s"`, between its end and its next start.
+        group: The leader group (scope `"leader"` only); None is the default group.
+
+    Raises:
+        InvalidTrigger: The delay is not above zero, not finite or not readable.
+        InvalidTask: Not a coroutine function, or a parameter that nothing can fill.
+        DuplicateTask: A different function has this name.
+    """
+    delay = parse(restart_delay)
+    needs = _needs(
+        requires, requires_redis, requires_kg, requires_openrouter, requires_bot_runner, requires_config
+    )
+
+    def stamp(func: F) -> F:
+        return _record(
+            func,
+            registry,
+            WorkerSpec(
+                name=name or _name(func),
+                func=func,
+                restart_delay=delay,
+                group=group,
+                requires=needs,
+                requires_chat_llm=requires_chat_llm,
+                opt_in_config_flag=opt_in_config_flag,
+                scope=_scope(scope),
+                aliases=tuple(aliases),
+            ),
+        )
+
+    return stamp
+
+
+def _record[F: TaskFunction](func: F, registry: Registry | None, spec: Spec) -> F:
+    (default_registry if registry is None else registry).add(spec)
+    setattr(func, _STAMP, spec)
+    return func
+
+
+def _needs(
+    requires: Iterable[str], redis: bool, kg: bool, openrouter: bool, bot_runner: bool, config: bool
+) -> tuple[str, ...]:
+    if isinstance(requires, str):
+        raise InvalidTask(f'requires is a tuple of names: requires=("{requires}",)')
+    flags = {
+        "redis": redis,
+        "kg_manager": kg,
+        "openrouter": openrouter,
+        "bot_runner": bot_runner,
+        "config": config,
+    }
+    return (*(name for name, needed in flags.items() if needed), *requires)
+
+
+def _scope(scope: str) -> Scope:
+    try:
+        return Scope(scope)
+    except ValueError:
+        raise InvalidTask(f'scope is "node", "cluster" or, for a worker, "leader", not {scope!r}') from None
+
+
+def _names_of(specs: Any) -> dict[str, Spec]:
+    return {name: spec for spec in specs for name in (spec.name, *spec.aliases)}
+
+
+def _name(func: Any) -> str:
+    name = getattr(func, "__name__", None)
+    if name is None:
+        raise InvalidTask(f'{func!r} has no name of its own; give it one: name="my_task"')
+    return str(name)
+
+
+def _module(func: Any) -> str | None:
+    """The module's importable name, also for a function of the script that was started."""
+    module = getattr(func, "__module__", None)
+    if module == "__main__":
+        started = getattr(sys.modules.get("__main__"), "__spec__", None)
+        return str(started.name) if started is not None else "__main__"
+    return None if module is None else str(module)
+
+
+def _same_function(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    names = (getattr(one, "__qualname__", None), getattr(other, "__qualname__", None))
+    if names[0] is None or names[0] != names[1]:
+        return False
+    files = [getattr(getattr(each, "__code__", None), "co_filename", None) for each in (one, other)]
+    # A script run by its path has no importable name: its file tells that it is the same module.
+    twin = "__main__" in (one.__module__, other.__module__) and files[0] == files[1] is not None
+    return twin or _module(one) == _module(other)
+
+
+def _place(func: Any) -> str:
+    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"

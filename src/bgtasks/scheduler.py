@@ -1,0 +1,413 @@
+"""`BackgroundScheduler` decides when.
+
+One heap holds every job by its due instant, and one timer waits for the earliest. Each run is an asyncio
+task with a context of its own. What user code does ends in the runner; here it can neither stop the
+timer nor disturb another job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import heapq
+import os
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
+from types import TracebackType
+from typing import Any, Self
+
+from bgtasks.backoff import Backoff
+from bgtasks.clock import Clock, SystemClock
+from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask
+from bgtasks.events import (
+    EventBus,
+    ResourceLost,
+    ResourceRegained,
+    RunSkipped,
+    SchedulerStarted,
+    SchedulerStopped,
+    WorkerRestarted,
+)
+from bgtasks.job import Job
+from bgtasks.outcomes import Deferred, Failed, Outcome, Skipped
+from bgtasks.runner import Run, Runner
+from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec
+from bgtasks.triggers import Interval, Trigger, as_trigger, parse
+from bgtasks.wiring import Decision, Wired
+
+__all__ = ["BackgroundScheduler"]
+
+LONGEST_SLEEP = 5.0
+"""Seconds the timer sleeps at most, so that a set wall clock or a suspend is noticed within them."""
+
+CLOCK_STEP = 1.0
+"""Seconds by which the wall clock must leave the monotonic one to count as having been set."""
+
+
+class BackgroundScheduler:
+    """Runs registered coroutine functions when they are due, in the event loop it is started in.
+
+    `start()` and `stop()` are idempotent both ways, and the scheduler can be started again; it is also
+    an async context manager. A job never runs beside itself: a from-end interval is due only after the
+    run has ended, and a fixed-rate or cron tick that finds the previous run still going is skipped,
+    with a `RunSkipped` event.
+
+    Args:
+        clock: Where time comes from.
+        bus: Receives every event. The default log listener joins it at `start()`.
+        random: Source of jitter and backoff; pass a seeded one for repeatable runs.
+        stop_timeout: Seconds that `stop()` waits for cancelled runs to end.
+        new_run_id: Makes a run's id; unique ids by default.
+
+    Raises:
+        InvalidTrigger: `stop_timeout` is not above zero.
+
+    Not promised: real-time precision (a busy event loop delays every run), persistence, or that a task
+    runs on one node only: that takes a store.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        bus: EventBus | None = None,
+        random: Random | None = None,
+        stop_timeout: float = 10.0,
+        new_run_id: Callable[[], str] | None = None,
+    ) -> None:
+        self.bus = bus if bus is not None else EventBus()
+        self.stop_timeout = parse(stop_timeout)
+        self._clock = clock or SystemClock()
+        self._random = random or Random()
+        self._new_run_id = new_run_id or _new_run_id
+        self._runner = Runner(self.bus, self._clock)
+        self._jobs: dict[str, Job] = {}
+        self._decisions: dict[str, Decision] = {}
+        self._heap: list[tuple[float, int, Job]] = []
+        self._entries = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._context = contextvars.Context()
+        self._offset = 0.0
+        self._runs: dict[asyncio.Task[Outcome], Job] = {}
+        self._stopping: asyncio.Task[None] | None = None
+        self._lost: dict[str, tuple[float, str]] = {}
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One row per known task or worker: wired here (`reason` is None), or why it is not."""
+        return tuple(self._decisions.values())
+
+    @property
+    def running(self) -> bool:
+        """Whether it is started and not yet told to stop."""
+        return self._loop is not None and self._stopping is None
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Resources whose server does not answer at the moment, each with the reason."""
+        return {resource: reason for resource, (_, reason) in self._lost.items()}
+
+    def register(
+        self,
+        name: str,
+        func: TaskFunction,
+        interval: Interval | Trigger,
+        initial_delay: float = 0.0,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        jitter: float = 0.0,
+    ) -> None:
+        """Add a task by hand; it also may be added to a running scheduler.
+
+        Args:
+            name: Unique in this scheduler.
+            func: Called with `args` and `kwargs`; returns a coroutine.
+            interval: Seconds, a timedelta, a string such as `"4h"`, or a trigger.
+            initial_delay: Seconds after the start before the first run may be due.
+            args: Positional arguments for `func`.
+            kwargs: Keyword arguments for `func`.
+            jitter: Seconds; each due instant is moved by a random time between zero and this.
+
+        Raises:
+            InvalidTrigger: The interval is not above zero, not finite or not readable.
+            InvalidTask: `func` cannot be called, or a delay is negative.
+            DuplicateTask: The name is taken.
+        """
+        if not callable(func):
+            raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
+        for label, value in (("initial_delay", initial_delay), ("jitter", jitter)):
+            if not 0 <= value < float("inf"):
+                raise InvalidTask(f'"{name}": {label} is seconds, zero or more, not {value!r}')
+        trigger = as_trigger(interval)
+        self._add(
+            self._job(name, func, trigger, kwargs or {}, tuple(args), initial_delay, jitter),
+            Decision(name=name, when=str(trigger)),
+        )
+
+    def adopt(self, spec: Spec, verdict: Wired | Skipped, decision: Decision) -> None:
+        """Take what the wiring decided: run a wired spec, keep the row of any other.
+
+        Raises:
+            DuplicateTask: The name is taken.
+        """
+        if isinstance(verdict, Skipped):
+            self.keep(decision)
+            return
+        delay = spec.initial_delay if isinstance(spec, TaskSpec) else 0.0
+        jitter = spec.jitter if isinstance(spec, TaskSpec) else 0.0
+        job = self._job(spec.name, spec.func, verdict.trigger, verdict.kwargs, (), delay, jitter)
+        job.is_worker = isinstance(spec, WorkerSpec)
+        self._add(job, decision)
+
+    def keep(self, decision: Decision) -> None:
+        """Keep a row for something that does not run here."""
+        self._decisions[decision.name] = decision
+
+    def _job(
+        self,
+        name: str,
+        func: TaskFunction,
+        trigger: Trigger,
+        kwargs: Mapping[str, Any],
+        args: tuple[Any, ...],
+        initial_delay: float,
+        jitter: float,
+    ) -> Job:
+        return Job(
+            name=name,
+            func=func,
+            trigger=trigger,
+            registered=self._clock.now(),
+            initial_delay=initial_delay,
+            jitter=jitter,
+            args=args,
+            kwargs=kwargs,
+            backoff=Backoff(random=self._random),
+        )
+
+    def _add(self, job: Job, decision: Decision) -> None:
+        if (held := self._jobs.get(job.name)) is not None:
+            raise DuplicateTask(job.name, _described(held.func), _described(job.func))
+        self._jobs[job.name] = job
+        self._decisions[job.name] = decision
+        if self.running:
+            job.begin(self._clock, self._random)
+            self._schedule(job)
+            self._arm()
+
+    # -- lifecycle -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to run what is due. Returns at once; does nothing if it is running.
+
+        The context of the caller is captured: each run begins with a copy of it.
+
+        Raises:
+            BgTasksError: It is running in another event loop that is still open.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop is not loop:
+            if not self._loop.is_closed():
+                raise BgTasksError("this scheduler runs in another event loop: stop it there first")
+            self._forget_loop()
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+        if self._loop is not None:
+            return
+        from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
+
+        attach_default(self.bus)
+        self._loop = loop
+        self._context = contextvars.copy_context()
+        self._offset = self._wall_offset()
+        for job in self._jobs.values():
+            job.begin(self._clock, self._random)
+            if job.run is not None and job.waits_for_end:
+                job.due = None  # its run outlived the last stop: due again when that has ended
+            self._schedule(job)
+        self._arm()
+        workers = sum(job.is_worker for job in self._jobs.values())
+        left_out = tuple((row.name, row.reason) for row in self.decisions if row.reason is not None)
+        self.bus.emit(SchedulerStarted(len(self._jobs) - workers, workers, left_out))
+
+    async def stop(self) -> None:
+        """Start nothing more, cancel what runs and wait for it, at most `stop_timeout` seconds.
+
+        Runs that would not end are named in the `SchedulerStopped` event and in the log; they keep
+        their place, so that a restarted scheduler does not run the same job beside them. If the caller
+        is cancelled, the stop goes on to its end.
+        """
+        if self._loop is None:
+            return
+        if self._loop is not asyncio.get_running_loop():
+            if not self._loop.is_closed():
+                raise BgTasksError("this scheduler runs in another event loop: stop it there")
+            self._forget_loop()
+            return
+        if self._stopping is None:
+            self._stopping = self._loop.create_task(self._stop(), name="bgtasks:stop")
+        await asyncio.shield(self._stopping)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _stop(self) -> None:
+        began = self._clock.monotonic()
+        try:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._heap.clear()
+            for _ in range(2):  # a run that swallowed the first request gets a second one
+                pending = [task for task in self._runs if not task.done()]
+                for task in pending:
+                    if (run := self._runs[task].run) is not None:
+                        run.stop_requested = True
+                    task.cancel()
+                if pending:
+                    await asyncio.wait(pending, timeout=self.stop_timeout / 2)
+            unfinished = tuple(job.name for task, job in self._runs.items() if not task.done())
+        finally:
+            self._loop = None
+            self._stopping = None
+        self._lost.clear()
+        self.bus.emit(SchedulerStopped(unfinished, self._clock.monotonic() - began))
+
+    def _forget_loop(self) -> None:
+        """Let go of an event loop that was closed under a running scheduler."""
+        self._loop = self._timer = self._stopping = None
+        self._heap.clear()
+        self._runs.clear()
+        self._lost.clear()
+        for job in self._jobs.values():
+            job.run = None
+
+    # -- the timer -------------------------------------------------------------------------------
+
+    def _schedule(self, job: Job) -> None:
+        if job.due is None:
+            if job.fault is not None:
+                self.bus.emit(RunSkipped(job.name, self._clock.now(), f"not scheduled: {job.fault}"))
+            return
+        self._entries += 1
+        job.entry = self._entries
+        heapq.heappush(self._heap, (job.due, job.entry, job))
+
+    def _arm(self) -> None:
+        """Set the timer for the earliest job, and no later than the longest sleep."""
+        if self._loop is None or self._stopping is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        wait = LONGEST_SLEEP
+        if self._heap:
+            wait = min(wait, max(0.0, self._heap[0][0] - self._clock.monotonic()))
+        self._timer = self._loop.call_at(self._loop.time() + wait, self._tick, context=self._context)
+
+    def _tick(self) -> None:
+        self._timer = None
+        try:
+            self._heed_clock_step()
+            now = self._clock.monotonic()
+            due = []
+            while self._heap and self._heap[0][0] <= now:
+                _, entry, job = heapq.heappop(self._heap)
+                if entry == job.entry:
+                    due.append(job)
+            for job in due:
+                self._fire(job)
+        finally:
+            self._arm()
+
+    def _heed_clock_step(self) -> None:
+        offset = self._wall_offset()
+        if abs(offset - self._offset) < CLOCK_STEP:
+            return
+        self._offset = offset
+        for job in self._jobs.values():
+            if job.at is not None and job.due is not None:
+                job.follow_wall_clock(self._clock)
+                self._schedule(job)
+
+    def _wall_offset(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic()
+
+    def _fire(self, job: Job) -> None:
+        if job.at is not None and self._clock.now() < job.at:  # the wall clock was slowed
+            job.follow_wall_clock(self._clock)
+            self._schedule(job)
+            return
+        nominal = job.nominal(self._clock)
+        job.due = None
+        # The next tick is set before user code begins: nothing it does can take it away.
+        if not job.waits_for_end:
+            job.advance(self._clock, self._random)
+            self._schedule(job)
+        if job.run is not None:
+            self.bus.emit(RunSkipped(job.name, nominal, "the previous run is still going"))
+            return
+        assert self._loop is not None
+        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, nominal, job.failures)
+        job.run = run
+        job.runs += 1
+        if job.is_worker and job.runs > 1:
+            self.bus.emit(WorkerRestarted(job.name, run.run_id, job.runs - 1))
+        task = self._loop.create_task(
+            self._runner.run(run), name=f"bgtasks:{job.name}:{run.run_id}", context=self._context.copy()
+        )
+        self._runs[task] = job
+        task.add_done_callback(self._ended, context=self._context)
+
+    def _ended(self, task: asyncio.Task[Outcome]) -> None:
+        job = self._runs.pop(task, None)
+        if job is None:  # of an event loop that was given up
+            return
+        job.run = None
+        outcome = None if task.cancelled() else task.result()
+        job.failures = job.failures + 1 if outcome is None or isinstance(outcome, Failed) else 0
+        if not self.running:
+            return
+        if job.waits_for_end:
+            job.advance(self._clock, self._random)
+            self._schedule(job)
+        self._note_resource(job, outcome)
+        self._arm()
+
+    def _note_resource(self, job: Job, outcome: Outcome | None) -> None:
+        """Come back soon to a server that does not answer; say once that it is lost, or back."""
+        missing = outcome.resource if isinstance(outcome, Deferred) else None
+        if job.waiting_for not in (None, missing) and outcome is not None:
+            job.backoff.succeeded()
+            self._regained(job.waiting_for)
+            job.waiting_for = None
+        if missing is None or not isinstance(outcome, Deferred):
+            return
+        job.waiting_for = missing
+        job.retry_sooner(self._clock)
+        self._schedule(job)
+        if missing not in self._lost:
+            self._lost[missing] = (self._clock.monotonic(), outcome.reason)
+            self.bus.emit(ResourceLost(missing, outcome.reason))
+
+    def _regained(self, resource: str | None) -> None:
+        lost = self._lost.pop(resource, None) if resource is not None else None
+        if resource is not None and lost is not None:
+            self.bus.emit(ResourceRegained(resource, self._clock.monotonic() - lost[0]))
+
+
+def _new_run_id() -> str:
+    return os.urandom(8).hex()
+
+
+def _described(func: Any) -> str:
+    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"

@@ -1,0 +1,183 @@
+"""What the decorators record: frozen values that cannot be built wrong.
+
+A spec says what a coroutine function is called, when it is due and what it needs. It holds no
+resources and does no I/O; the wiring turns it into something that can run, or into a reason.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from bgtasks.errors import InvalidTask
+from bgtasks.triggers import Trigger, parse
+
+__all__ = [
+    "RESOURCES",
+    "FromConfig",
+    "Scope",
+    "Spec",
+    "TaskFunction",
+    "TaskSpec",
+    "WorkerSpec",
+    "days",
+    "hours",
+    "minutes",
+    "parameters",
+    "seconds",
+]
+
+type TaskFunction = Callable[..., Awaitable[Any]]
+
+RESOURCES = ("redis", "kg_manager", "openrouter", "bot_runner", "config")
+"""The resources a host may always give, by the parameter names that receive them."""
+
+
+class Scope(StrEnum):
+    """Where a task or worker runs."""
+
+    NODE = "node"
+    """On every node."""
+    CLUSTER = "cluster"
+    """Each tick on exactly one node."""
+    LEADER = "leader"
+    """On the elected leader only (workers)."""
+
+
+class FromConfig(NamedTuple):
+    """An interval that the host's config holds: attribute `name`, in units of `unit` seconds."""
+
+    name: str
+    unit: float
+
+
+def seconds(name: str) -> FromConfig:
+    """The config attribute `name` as an interval in seconds."""
+    return FromConfig(name, 1.0)
+
+
+def minutes(name: str) -> FromConfig:
+    """The config attribute `name` as an interval in minutes."""
+    return FromConfig(name, 60.0)
+
+
+def hours(name: str) -> FromConfig:
+    """The config attribute `name` as an interval in hours."""
+    return FromConfig(name, 3600.0)
+
+
+def days(name: str) -> FromConfig:
+    """The config attribute `name` as an interval in days."""
+    return FromConfig(name, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """What tasks and workers have in common.
+
+    Attributes:
+        name: Unique within a registry.
+        func: The coroutine function itself.
+        requires: Names that must be given for it to run. A dotted name reaches into a resource.
+        requires_chat_llm: It calls the chat LLM, so the host's chat-LLM switch applies.
+        opt_in_config_flag: A config attribute that must be true.
+        scope: Where it runs.
+        aliases: Further names under which it is found.
+
+    Raises:
+        InvalidTask: The function is no coroutine function, has a parameter that nothing can fill, or
+            a value is out of range.
+    """
+
+    name: str
+    func: TaskFunction
+    requires: tuple[str, ...] = ()
+    requires_chat_llm: bool = False
+    opt_in_config_flag: str | None = None
+    scope: Scope = Scope.NODE
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or not isinstance(self.name, str):
+            raise InvalidTask(f'a task needs a name, not {self.name!r}: name="my_task"')
+        if not inspect.iscoroutinefunction(self.func):
+            raise InvalidTask(f'"{self.name}" must be a coroutine function: write "async def"')
+        fillable = {*RESOURCES, *(need for need in self.requires if "." not in need)}
+        for parameter in parameters(self.func):
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                raise InvalidTask(
+                    f'"{self.name}": resources are given by name, so the parameter '
+                    f'"{parameter.name}" cannot be positional-only: remove the "/"'
+                )
+            if parameter.default is parameter.empty and parameter.name not in fillable:
+                raise InvalidTask(
+                    f'"{self.name}": nothing fills the parameter "{parameter.name}"; known are '
+                    f"{', '.join(RESOURCES)}. For a resource of your own say "
+                    f'requires=("{parameter.name}",), or give the parameter a default'
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec(Spec):
+    """A periodic task: runs, ends, and is due again.
+
+    Attributes:
+        trigger: When it is due.
+        initial_delay: Seconds after the start of the scheduler before the first run may be due.
+        jitter: Each due instant is moved by a random 0 to `jitter` seconds; the schedule itself
+            does not drift.
+        interval_from: A config attribute that replaces the trigger's interval when it is there.
+    """
+
+    trigger: Trigger
+    initial_delay: float = 0.0
+    jitter: float = 0.0
+    interval_from: FromConfig | None = None
+
+    def __post_init__(self) -> None:
+        super(TaskSpec, self).__post_init__()  # the zero-argument form is lost under slots=True
+        for label, value in (("initial_delay", self.initial_delay), ("jitter", self.jitter)):
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidTask(f'"{self.name}": {label} is seconds, zero or more, not {value!r}')
+        if self.scope is Scope.LEADER:
+            raise InvalidTask(
+                f'"{self.name}": a periodic task has scope "node" or "cluster"; scope="leader" is for '
+                f"long-lived workers: use @background_worker"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSpec(Spec):
+    """A long-lived worker: meant not to end, started again when it does.
+
+    Attributes:
+        restart_delay: Seconds between its end, for whatever reason, and its next start.
+        group: The leader group it belongs to; None is the default group.
+    """
+
+    restart_delay: float = 5.0
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        super(WorkerSpec, self).__post_init__()
+        parse(self.restart_delay)
+        if self.scope is Scope.CLUSTER:
+            raise InvalidTask(
+                f'"{self.name}": a worker has scope "node" (one on every node) or "leader" '
+                f"(one in the cluster)"
+            )
+        if self.group is not None and self.scope is not Scope.LEADER:
+            raise InvalidTask(f'"{self.name}": only a worker with scope="leader" has a group')
+
+
+def parameters(func: TaskFunction) -> list[inspect.Parameter]:
+    """The parameters that can be filled by name; `*args` and `**kwargs` are left out."""
+    return [
+        parameter
+        for parameter in inspect.signature(func).parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]

@@ -1,0 +1,176 @@
+"""Events as log lines, through structlog into the standard library's logger `bgtasks`.
+
+No handler is configured here. A host that set up `logging` gets the lines where it wants them, with
+`task`, `run_id` and the other fields also as attributes of the record; where nothing is set up, warnings
+and errors reach stderr by logging's last resort.
+
+During a run its `task` and `run_id` are bound to structlog's context, so every structlog line of the run
+carries them. `RunContextFilter` does the same for records of the standard library.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+from structlog.contextvars import bind_contextvars, merge_contextvars
+
+from bgtasks.events import (
+    Event,
+    ResourceLost,
+    ResourceRegained,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+    SchedulerStarted,
+    SchedulerStopped,
+    WorkerRestarted,
+)
+from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped
+from bgtasks.runner import current_run
+
+__all__ = ["LogListener", "RunContextFilter"]
+
+
+class LogListener:
+    """Writes one line per event worth one.
+
+    Successful runs are at DEBUG. A failure is at ERROR with its traceback; while the same error repeats,
+    only every power of two of it is, without the traceback, and the recovery is said. A lost server is
+    said once, and once more when it is back.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
+            logger or logging.getLogger("bgtasks"),
+            processors=[structlog.stdlib.filter_by_level, merge_contextvars, _to_stdlib],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            context_class=dict,
+        )
+        self._failing: dict[str, str] = {}
+        self._writers: dict[type[Any], Callable[[Any], None]] = {
+            SchedulerStarted: self._scheduler_started,
+            SchedulerStopped: self._scheduler_stopped,
+            RunStarted: self._run_started,
+            RunFinished: self._run_finished,
+            RunSkipped: self._run_skipped,
+            WorkerRestarted: self._worker_restarted,
+            ResourceLost: self._resource_lost,
+            ResourceRegained: self._resource_regained,
+        }
+
+    def __call__(self, event: Event) -> None:
+        """Write the line for `event`, if it is worth one."""
+        self._writers[type(event)](event)
+
+    def _scheduler_started(self, event: SchedulerStarted) -> None:
+        self._log.info(
+            "scheduler started", tasks=event.tasks, workers=event.workers, not_wired=len(event.skipped)
+        )
+        for name, reason in event.skipped:
+            self._log.debug("not wired", task=name, reason=reason)
+
+    def _scheduler_stopped(self, event: SchedulerStopped) -> None:
+        if event.unfinished:
+            self._log.error(
+                "scheduler stopped, but these runs would not end",
+                unfinished=", ".join(event.unfinished),
+                seconds=round(event.seconds, 3),
+            )
+        else:
+            self._log.info("scheduler stopped", seconds=round(event.seconds, 3))
+
+    def _run_started(self, event: RunStarted) -> None:
+        bind_contextvars(task=event.task, run_id=event.run_id)
+        self._log.debug("run started")
+
+    def _run_finished(self, event: RunFinished) -> None:
+        fields: dict[str, Any] = {
+            "task": event.task,
+            "run_id": event.run_id,
+            "seconds": round(event.seconds, 3),
+        }
+        match event.outcome:
+            case Failed() as failed:
+                self._run_failed(failed, event.failures, fields)
+                return
+            case Deferred(reason, resource):
+                level = logging.INFO if resource is None else logging.DEBUG  # a lost resource has its line
+                self._log.log(level, "run deferred", reason=reason, **fields)
+            case Skipped(reason):
+                self._log.info("run skipped", reason=reason, **fields)
+            case Cancelled(reason):
+                self._log.debug("run cancelled", reason=reason, **fields)
+            case Done(result):
+                self._log.debug("run done", result=result, **fields)
+        if not isinstance(event.outcome, Cancelled) and self._failing.pop(event.task, "") != "":
+            self._log.info("task recovered", **fields)
+
+    def _run_failed(self, failed: Failed, failures: int, fields: dict[str, Any]) -> None:
+        task = fields["task"]
+        if self._failing.get(task) != failed.reason:
+            self._failing[task] = failed.reason
+            self._log.error(
+                "run failed", reason=failed.reason, failures=failures, exc_info=failed.error, **fields
+            )
+        else:
+            level = logging.ERROR if failures & (failures - 1) == 0 else logging.DEBUG
+            self._log.log(level, "run failed again", reason=failed.reason, failures=failures, **fields)
+
+    def _run_skipped(self, event: RunSkipped) -> None:
+        self._log.warning("run skipped", task=event.task, due=event.due.isoformat(), reason=event.reason)
+
+    def _worker_restarted(self, event: WorkerRestarted) -> None:
+        self._log.info("worker restarted", task=event.task, run_id=event.run_id, restarts=event.restarts)
+
+    def _resource_lost(self, event: ResourceLost) -> None:
+        self._log.warning(
+            "resource lost; tasks that need it wait", resource=event.resource, reason=event.reason
+        )
+
+    def _resource_regained(self, event: ResourceRegained) -> None:
+        self._log.warning("resource is back", resource=event.resource, seconds=round(event.seconds, 1))
+
+
+class RunContextFilter(logging.Filter):
+    """Adds `task` and `run_id` of the present run to every record that passes a handler or logger.
+
+    Outside a run both are "-", so a format string may always name them.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields; never drops a record."""
+        run = current_run.get()
+        if not hasattr(record, "run_id"):
+            record.run_id = run.run_id if run else "-"
+        if not hasattr(record, "task"):
+            record.task = run.task if run else "-"
+        return True
+
+
+_OWN = {
+    "task", "run_id", "reason", "seconds", "failures", "result", "resource", "restarts", "due",
+    "tasks", "workers", "not_wired", "unfinished",
+}  # fmt: skip
+
+
+def _to_stdlib(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Render the fields into the text and pass ours on as `extra`.
+
+    Only ours: a field that a host bound to structlog's context may be called like an attribute that
+    `logging` refuses to have overwritten.
+    """
+    text = event.pop("event")
+    error = event.pop("exc_info", None)
+    fields = " ".join(f"{key}={_shown(value)}" for key, value in event.items())
+    extra = {key: value for key, value in event.items() if key in _OWN}
+    return ("%s", f"{text}: {fields}" if fields else str(text)), {"extra": extra, "exc_info": error}
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return repr(text) if " " in text or not text else text

@@ -1,0 +1,244 @@
+"""The judge: a spec, the resources and the config make either keyword arguments or a reason.
+
+This is the only place that decides whether a task can run here. Tasks do not test flags in their
+bodies, and the scheduler does not look at resources.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from bgtasks.contracts import Absent, StrictConfig
+from bgtasks.errors import InvalidSetting, InvalidTrigger, UnknownTask, nearest
+from bgtasks.outcomes import Skipped
+from bgtasks.registry import Registry
+from bgtasks.spec import RESOURCES, Scope, Spec, TaskSpec, WorkerSpec, parameters
+from bgtasks.triggers import Every, Trigger, spoken
+
+__all__ = ["CHAT_LLM_FLAG", "Decision", "Wired", "Wiring", "select"]
+
+CHAT_LLM_FLAG = "background_scheduler_chat_llm_enabled"
+
+_ABSENT = {
+    "redis": "no Redis client was given",
+    "kg_manager": "no knowledge graph was given",
+    "openrouter": "no LLM client was given",
+    "bot_runner": "no bot runner was given",
+    "config": "no config was given",
+}
+_FALSE_WORDS = {"", "0", "false", "no", "off", "none"}
+
+
+class Wired(NamedTuple):
+    """It can run here: with these keyword arguments, on this trigger. `note` limits the promise."""
+
+    kwargs: Mapping[str, Any]
+    trigger: Trigger
+    note: str | None = None
+
+
+class Decision(NamedTuple):
+    """One row of the answer to "why is this not running?".
+
+    Attributes:
+        name: The task or worker.
+        reason: Why it is not wired; None when it is.
+        kind: `"task"`, `"worker"`, or `"entry point"` for one that could not be imported.
+        when: Its trigger in words.
+        scope: Where it runs.
+        needs: The names it requires.
+        note: What a wired task does not promise here, if anything.
+    """
+
+    name: str
+    reason: str | None = None
+    kind: str = "task"
+    when: str = ""
+    scope: str = "node"
+    needs: tuple[str, ...] = ()
+    note: str | None = None
+
+    @property
+    def wired(self) -> bool:
+        """Whether it runs here."""
+        return self.reason is None
+
+
+class Wiring:
+    """Judges specs against one set of resources and one config.
+
+    Args:
+        resources: Name to object. None and `Absent(reason)` count as not given.
+        config: Any object with attributes, a mapping, or None. A config that says `strict_names`
+            (our own `Settings`) makes an unknown flag an error instead of "off".
+    """
+
+    def __init__(self, resources: Mapping[str, Any], config: Any = None) -> None:
+        self._resources = {"config": config, **resources}
+        self._config = config
+        self._warned: set[str] = set()
+
+    def judge(self, spec: Spec) -> Wired | Skipped:
+        """Whether `spec` can run here; every reason against it, joined, if not.
+
+        Raises:
+            InvalidSetting: A strict config does not know a flag the spec names.
+        """
+        if isinstance(spec, WorkerSpec) and spec.scope is Scope.LEADER:
+            return Skipped('scope is "leader": it runs under a TaskSupervisor, on the elected leader only')
+        reasons = [*self._missing(spec), *self._switched_off(spec)]
+        trigger = self._trigger(spec)
+        if isinstance(trigger, str):
+            reasons.append(trigger)
+        if reasons or isinstance(trigger, str):
+            return Skipped("; ".join(dict.fromkeys(reasons)))
+        note = "cluster scope within this process only" if spec.scope is Scope.CLUSTER else None
+        return Wired(self._arguments(spec), trigger, note)
+
+    def decide(self, spec: Spec, verdict: Wired | Skipped) -> Decision:
+        """The row that shows `verdict`."""
+        wired = verdict if isinstance(verdict, Wired) else None
+        if isinstance(spec, TaskSpec):
+            kind, when = "task", str(wired.trigger if wired else spec.trigger)
+        else:
+            assert isinstance(spec, WorkerSpec)
+            kind, when = "worker", f"always, restarted after {spoken(spec.restart_delay)}"
+        return Decision(
+            name=spec.name,
+            reason=None if isinstance(verdict, Wired) else verdict.reason,
+            kind=kind,
+            when=when,
+            scope=spec.scope.value,
+            needs=spec.requires,
+            note=wired.note if wired else None,
+        )
+
+    def _missing(self, spec: Spec) -> Iterable[str]:
+        by_parameter = (
+            each.name
+            for each in parameters(spec.func)
+            if each.default is each.empty and each.name not in spec.requires
+        )
+        for need in (*spec.requires, *by_parameter):
+            root, *path = need.split(".")
+            held = self._resources.get(root)
+            if held is None or isinstance(held, Absent):
+                yield f"needs {need}: {self._why_absent(root, held)}"
+                continue
+            owner = root
+            for step in path:
+                held = getattr(held, step, None)
+                if held is None or isinstance(held, Absent):
+                    yield f"{owner} has no {step}" + (f": {held.reason}" if held is not None else "")
+                    break
+                owner = f"{owner}.{step}"
+
+    def _why_absent(self, root: str, held: Absent | None) -> str:
+        if held is not None:
+            return held.reason
+        return _ABSENT.get(root, f'no resource "{root}" was given')
+
+    def _switched_off(self, spec: Spec) -> Iterable[str]:
+        if spec.opt_in_config_flag is not None:
+            yield from self._opt_in(spec.opt_in_config_flag)
+        if spec.requires_chat_llm and not _truthy(self._read(CHAT_LLM_FLAG, default=True)):
+            yield f"calls the chat LLM: {CHAT_LLM_FLAG} is false"
+
+    def _opt_in(self, flag: str) -> Iterable[str]:
+        if self._config is None:
+            yield f"off: {flag} must be true, and no config was given"
+            return
+        unknown = object()
+        value = self._read(flag, default=unknown)
+        if value is unknown:
+            reason = f"off: config has no {flag}"
+            if (near := nearest(flag, _names(self._config))) is not None:
+                reason += f" (it has {near})"
+            if flag not in self._warned:
+                self._warned.add(flag)
+                logging.getLogger("bgtasks").warning("%s; a task opts in with it", reason)
+            yield reason
+        elif not _truthy(value):
+            yield f"off: {flag} is false"
+
+    def _trigger(self, spec: Spec) -> Trigger | str:
+        if isinstance(spec, WorkerSpec):
+            return Every(spec.restart_delay)
+        assert isinstance(spec, TaskSpec)
+        source = spec.interval_from
+        if source is None or (value := self._read(source.name, default=None)) is None:
+            return spec.trigger
+        try:
+            return Every(float(value) * source.unit)
+        except (InvalidTrigger, TypeError, ValueError):
+            return f"off: {source.name} is {value!r}, which is no interval above zero"
+
+    def _read(self, name: str, *, default: Any) -> Any:
+        config = self._config
+        if config is None:
+            return default
+        if isinstance(config, Mapping):
+            return config.get(name, default)
+        value = getattr(config, name, _MISSING)
+        if value is not _MISSING:
+            return value
+        if isinstance(config, StrictConfig) and config.strict_names:
+            near = nearest(name, _names(config))
+            hint = f"did you mean {near}?" if near else "add it to the settings or pass a config that has it"
+            raise InvalidSetting(f"the settings have no {name}: {hint}")
+        return default
+
+    def _arguments(self, spec: Spec) -> dict[str, Any]:
+        arguments = {}
+        for parameter in parameters(spec.func):
+            held = self._resources.get(parameter.name)
+            known = parameter.name in RESOURCES or parameter.name in spec.requires
+            if known and held is not None and not isinstance(held, Absent):
+                arguments[parameter.name] = held
+        return arguments
+
+
+def select(registry: Registry, only: Iterable[str] | None, exclude: Iterable[str]) -> dict[str, str]:
+    """The specs left out by name, each with its reason; names and aliases both count.
+
+    Raises:
+        UnknownTask: A name that no task has, with the nearest one.
+    """
+    chosen = None if only is None else {_resolve(registry, name) for name in _listed("only", only)}
+    dropped = {_resolve(registry, name) for name in _listed("exclude", exclude)}
+    reasons = {}
+    for spec in registry:
+        if spec.name in dropped:
+            reasons[spec.name] = "excluded by name"
+        elif chosen is not None and spec.name not in chosen:
+            reasons[spec.name] = "not among the tasks selected with only="
+    return reasons
+
+
+def _resolve(registry: Registry, name: str) -> str:
+    if name in registry.broken:
+        raise UnknownTask(name, [spec.name for spec in registry])
+    return registry.resolve(name).name
+
+
+def _listed(argument: str, names: Iterable[str]) -> Iterable[str]:
+    if isinstance(names, str):
+        raise InvalidSetting(f'{argument} is a tuple of names: {argument}=("{names}",)')
+    return names
+
+
+_MISSING = object()
+
+
+def _names(config: Any) -> list[str]:
+    names = config if isinstance(config, Mapping) else dir(config)
+    return [name for name in names if isinstance(name, str) and not name.startswith("_")]
+
+
+def _truthy(value: Any) -> bool:
+    """A flag's truth; words for "no" count as false, since flags often come out of an environment."""
+    if isinstance(value, str):
+        return value.strip().lower() not in _FALSE_WORDS
+    return bool(value)
