@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any
 
-from bgtasks.clock import Clock
+from bgtasks.clock import Clock, SystemClock
 from bgtasks.errors import ConfigurationError
 from bgtasks.events import EventBus
 from bgtasks.outcomes import Skipped
@@ -62,8 +62,10 @@ def build_scheduler(
     extra = dict(resources or {})
     if clash := [name for name in RESOURCES if name in extra]:
         raise ConfigurationError(f"resources= repeats {', '.join(clash)}: give it by its own argument")
+    clock = clock or SystemClock()
     wiring = Wiring(
         {
+            "clock": clock,
             "redis": redis,
             "kg_manager": kg_manager,
             "openrouter": openrouter,

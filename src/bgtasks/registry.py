@@ -132,7 +132,8 @@ def background_task[F: TaskFunction](
     """Record a coroutine function as a periodic task.
 
     Resources are injected by parameter name: `redis`, `kg_manager`, `openrouter`, `bot_runner`,
-    `config`, and the names in `requires`. A parameter without a default is needed even if no flag says so.
+    `config`, `clock` (the scheduler's), and the names in `requires`. A parameter without a default is
+    needed even if no flag says so.
 
     Args:
         interval: Seconds, a timedelta, a string such as `"4h"`, or a trigger. A plain interval is measured

@@ -33,8 +33,8 @@ __all__ = [
 
 type TaskFunction = Callable[..., Awaitable[Any]]
 
-RESOURCES = ("redis", "kg_manager", "openrouter", "bot_runner", "config")
-"""The resources a host may always give, by the parameter names that receive them."""
+RESOURCES = ("redis", "kg_manager", "openrouter", "bot_runner", "config", "clock")
+"""The resources a host may always give, by the parameter names that receive them; `clock` is always there."""
 
 
 class Scope(StrEnum):

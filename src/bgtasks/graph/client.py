@@ -1,0 +1,119 @@
+"""`KnowledgeGraph`: one FalkorDB graph behind `query`, with bounds and plain errors."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from bgtasks.connect import calls
+from bgtasks.errors import ConfigurationError, InvalidMessage, MissingExtra, redact
+
+if TYPE_CHECKING:
+    from falkordb.asyncio import FalkorDB
+
+__all__ = ["KnowledgeGraph"]
+
+QUERY_TIMEOUT = 30.0
+"""Seconds the client waits for one query. The server may finish a write after that: it is not undone."""
+
+
+class KnowledgeGraph:
+    """A FalkorDB graph. Make one with `await KnowledgeGraph.connect(url, name)`; close it with `aclose`.
+
+    Not promised: transactions over several queries. One query is atomic; decide and write in one.
+    """
+
+    def __init__(self, database: FalkorDB, name: str) -> None:
+        self.name = name
+        self._database = database
+        self._graph = database.select_graph(name)
+
+    @classmethod
+    async def connect(cls, url: str, name: str = "bgtasks", *, max_connections: int = 8) -> Self:
+        """Connect to the FalkorDB server at `url`.
+
+        Args:
+            url: `redis://`, `rediss://` or `unix://`.
+            name: The graph's key in the server; one graph is one tenant.
+            max_connections: Further queries wait for a free connection.
+
+        Raises:
+            MissingExtra: The falkordb package is not installed.
+            ResourceUnavailable: The server does not answer.
+            UnsuitableServer: It is no Redis, or refuses the credentials.
+            ConfigurationError: The URL cannot be read.
+        """
+        try:
+            from falkordb.asyncio import FalkorDB
+        except ImportError as error:
+            raise MissingExtra("the knowledge graph", "memory") from error
+        from redis.asyncio import BlockingConnectionPool
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                decode_responses=True,
+                max_connections=max_connections,
+                timeout=QUERY_TIMEOUT,
+                socket_connect_timeout=2.0,
+                socket_timeout=QUERY_TIMEOUT,
+            )
+        except (ValueError, AttributeError) as error:
+            raise ConfigurationError(f"{redact(url)!r} is not a FalkorDB URL") from error
+        async with calls("kg_manager"):
+            # The constructor asks the server a question, synchronously.
+            database = await asyncio.to_thread(FalkorDB, connection_pool=pool)
+        # Only now, since the synchronous question cannot use it. A query whose answer was lost may have
+        # been applied, so redis-py must not send it again by itself.
+        pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
+        return cls(database, name)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._database.connection.connection_pool.disconnect()
+
+    async def query(self, cypher: str, params: Mapping[str, Any] | None = None) -> list[list[Any]]:
+        """Run one query atomically and return its rows.
+
+        Args:
+            cypher: openCypher, with `$name` for parameters.
+            params: Strings, numbers, booleans, None, and lists and mappings of them. Characters that
+                FalkorDB cannot take are removed (NUL) or replaced (lone surrogates).
+
+        Raises:
+            ResourceUnavailable: No answer in time. A write may have been applied all the same.
+            InvalidMessage: A parameter is NaN or infinite.
+        """
+        cleaned = {name: _clean(value) for name, value in (params or {}).items()}
+        async with calls("kg_manager", QUERY_TIMEOUT + 1):
+            result = await self._graph.query(cypher, cleaned)
+        return list(result.result_set)
+
+    async def delete(self) -> None:
+        """Delete the whole graph, if it exists."""
+        async with calls("kg_manager"):
+            if self.name in await self._database.list_graphs():
+                await self._graph.delete()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _clean(value: Any) -> Any:
+    """The value as FalkorDB's parameter header can carry it."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidMessage(f"{value} cannot be stored in the graph: a number must be finite")
+    if isinstance(value, Mapping):
+        return {str(key): _clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(item) for item in value]
+    return value

@@ -1,0 +1,5 @@
+"""Prompts for later: kept in Redis, put on a stream when they are due, each time exactly once."""
+
+from bgtasks.prompts.store import Prompt, PromptStore, Ticked
+
+__all__ = ["Prompt", "PromptStore", "Ticked"]

@@ -1,0 +1,345 @@
+"""The durable store of scheduled prompts. Keys, under the namespace:
+
+```
+prompts:item:<id>   HASH    the prompt
+prompts:schedule    ZSET    id -> next due, ms       the active ones
+prompts:ended       ZSET    id -> ended, ms          done, cancelled or broken; kept for a while
+prompts:due         STREAM  run prompt due user channel agent text
+```
+
+A tick reads what is due, computes in Python when each is due next, and hands both instants to one script,
+which acts only where the schedule still shows the instant that was read. Whatever crashes, and however
+many nodes tick, each (prompt, due) is put on the stream once. What consumes the stream comes later.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+from bgtasks.connect import calls, refuse_cluster, text
+from bgtasks.errors import BgTasksError, InvalidMessage
+from bgtasks.triggers import Cron, Once, Trigger
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+__all__ = ["BATCH", "KEPT", "Prompt", "PromptStore", "Ticked"]
+
+BATCH = 50
+"""Prompts that one script call moves at most."""
+
+KEPT = timedelta(days=7)
+"""How long ended prompts, and entries on the stream, are kept."""
+
+type Status = Literal["active", "done", "cancelled", "broken"]
+
+# ARGV: now, then (id, due as read, next due or "", why it is broken or "") for each.
+_MOVE = """
+local schedule, ended, stream, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
+local now, moved = ARGV[1], 0
+for i = 3, #ARGV, 4 do
+  local id, due, after, broken = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local at = redis.call('ZSCORE', schedule, id)
+  if at and tonumber(at) == tonumber(due) then
+    local item = prefix .. id
+    local status = 'done'
+    if broken ~= '' then
+      status = 'broken'
+    else
+      local f = redis.call('HMGET', item, 'user', 'channel', 'agent', 'text')
+      redis.call('XADD', stream, '*', 'run', id .. ':' .. due, 'prompt', id, 'due', due,
+        'user', f[1] or '', 'channel', f[2] or '', 'agent', f[3] or '', 'text', f[4] or '')
+      redis.call('HSET', item, 'last', due)
+      moved = moved + 1
+    end
+    if after ~= '' then
+      redis.call('ZADD', schedule, after, id)
+    else
+      redis.call('ZREM', schedule, id)
+      if redis.call('EXISTS', item) == 1 then
+        redis.call('HSET', item, 'status', status, 'why', broken)
+        redis.call('ZADD', ended, now, id)
+      end
+    end
+  end
+end
+return moved
+"""
+
+_CANCEL = """
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HSET', KEYS[3], 'status', 'cancelled')
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A prompt to be given to an agent later, once or again and again.
+
+    Attributes:
+        id: Unique in the store.
+        text: The prompt itself.
+        trigger: `Once` or `Cron`.
+        user: For whom.
+        channel: Where the answer goes.
+        agent: Which agent is to answer.
+        status: `active`, `done`, `cancelled`, or `broken` (its record could not be read).
+        due: When it is due next; None once it has ended.
+        last: The due instant it was last put on the stream for.
+        why: What is wrong with a broken one.
+    """
+
+    id: str
+    text: str
+    trigger: Trigger | None
+    user: str
+    channel: str
+    agent: str
+    status: Status = "active"
+    due: datetime | None = None
+    last: datetime | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """What one tick did: prompts put on the stream, and records set aside as broken."""
+
+    moved: int = 0
+    broken: int = 0
+
+
+class PromptStore:
+    """Scheduled prompts in one Redis.
+
+    Args:
+        redis: An asyncio client, decoding responses or not.
+        namespace: What every key begins with.
+        new_id: Makes a prompt's id.
+
+    Raises:
+        UnsuitableServer: The client is one of a Redis Cluster.
+    """
+
+    def __init__(
+        self, redis: Redis, namespace: str = "bgtasks", *, new_id: Callable[[], str] | None = None
+    ) -> None:
+        refuse_cluster(redis)
+        self._redis: Any = redis  # redis-py types its answers for both faces at once
+        self._prefix = f"{namespace}:prompts:"
+        self._schedule = f"{self._prefix}schedule"
+        self._ended = f"{self._prefix}ended"
+        self.stream = f"{self._prefix}due"
+        self._new_id = new_id or (lambda: secrets.token_hex(5))
+        self._move = redis.register_script(_MOVE)
+        self._cancel = redis.register_script(_CANCEL)
+
+    async def add(
+        self,
+        prompt_text: str,
+        trigger: Once | Cron,
+        *,
+        now: datetime,
+        user: str = "",
+        channel: str = "",
+        agent: str = "",
+    ) -> Prompt:
+        """Store a prompt; it is durable when this returns, if the server's persistence is.
+
+        Args:
+            prompt_text: The prompt itself.
+            trigger: When it is due: once, or by a cron expression with its zone.
+            now: The present, aware. A `Once` before it is refused.
+            user: For whom.
+            channel: Where the answer goes.
+            agent: Which agent is to answer.
+
+        Raises:
+            InvalidMessage: The text is empty, or the instant is past.
+            ResourceUnavailable: Redis does not answer; the prompt may have been stored.
+        """
+        if not prompt_text.strip():
+            raise InvalidMessage("a prompt needs a text")
+        due = trigger.next_after(now)
+        if due is None:
+            raise InvalidMessage(
+                f"{trigger} is past (it is {now:%Y-%m-%d %H:%M:%S} UTC): give a later instant"
+            )
+        prompt = Prompt(
+            id=self._new_id(),
+            text=prompt_text,
+            trigger=trigger,
+            user=user,
+            channel=channel,
+            agent=agent,
+            due=due,
+        )
+        record = {
+            "text": prompt.text,
+            "trigger": _written(trigger),
+            "user": user,
+            "channel": channel,
+            "agent": agent,
+            "status": "active",
+            "created": str(_ms(now)),
+        }
+        async with calls(), self._redis.pipeline(transaction=True) as together:
+            together.hset(self._item(prompt.id), mapping=record)
+            together.zadd(self._schedule, {prompt.id: _ms(due)})
+            await together.execute()
+        return prompt
+
+    async def cancel(self, prompt_id: str, *, now: datetime) -> bool:
+        """End an active prompt; False if there is none with this id. What is on the stream stays there.
+
+        Raises:
+            ResourceUnavailable: Redis does not answer.
+        """
+        keys = [self._schedule, self._ended, self._item(prompt_id)]
+        async with calls():
+            return bool(await self._cancel(keys=keys, args=[prompt_id, _ms(now)]))
+
+    async def get(self, prompt_id: str) -> Prompt | None:
+        """The prompt with this id, ended or not; None if there is none."""
+        found = await self._records([prompt_id])
+        return found[0] if found else None
+
+    async def all(self, *, ended: bool = False, limit: int = 1000) -> list[Prompt]:
+        """Active prompts by due instant; with `ended` also those that ended, the latest first."""
+        async with calls():
+            ids = [text(each) for each in await self._redis.zrange(self._schedule, 0, limit - 1)]
+            if ended:
+                ids += [text(each) for each in await self._redis.zrevrange(self._ended, 0, limit - 1)]
+        return await self._records(ids[:limit])
+
+    async def _records(self, ids: Sequence[str]) -> list[Prompt]:
+        async with calls(), self._redis.pipeline(transaction=True) as together:
+            for each in ids:
+                together.hgetall(self._item(each))
+                together.zscore(self._schedule, each)
+            answers = await together.execute()
+        rows = zip(ids, answers[::2], answers[1::2], strict=True)
+        return [_read(each, record, due) for each, record, due in rows if record]
+
+    async def tick(self, now: datetime) -> Ticked:
+        """Put every prompt that is due at `now` on the stream and set its next due instant.
+
+        A cron prompt that missed several instants is put there once, for the first of them.
+
+        Raises:
+            ResourceUnavailable: Redis does not answer; whole batches may have been moved.
+        """
+        moved = broken = 0
+        while due := await self._due(now):
+            arguments: list[str | int] = [_ms(now), f"{self._prefix}item:"]
+            for prompt_id, at, written in due:
+                after, why = _next_due(written, now)
+                broken += bool(why)
+                arguments += [prompt_id, at, after, why]
+            async with calls():
+                moved += int(
+                    await self._move(keys=[self._schedule, self._ended, self.stream], args=arguments)
+                )
+            if len(due) < BATCH:
+                break
+        return Ticked(moved, broken)
+
+    async def cleanup(self, now: datetime, kept: timedelta = KEPT) -> int:
+        """Delete prompts that ended before `now - kept`, and stream entries of before that; how many.
+
+        Raises:
+            ResourceUnavailable: Redis does not answer; the next call goes on.
+        """
+        limit = _ms(now - kept)
+        deleted = 0
+        while True:
+            async with calls():
+                found = await self._redis.zrangebyscore(self._ended, "-inf", f"({limit}", start=0, num=500)
+                ids = [text(each) for each in found]
+                if not ids:
+                    break
+                async with self._redis.pipeline(transaction=True) as together:
+                    together.delete(*(self._item(each) for each in ids))
+                    together.zrem(self._ended, *ids)
+                    await together.execute()
+            deleted += len(ids)
+        async with calls():
+            deleted += int(await self._redis.xtrim(self.stream, minid=f"{limit}-0", approximate=False))
+        return deleted
+
+    async def _due(self, now: datetime) -> list[tuple[str, int, str | None]]:
+        """Up to a batch of what is due: id, due instant in ms, and how its trigger was written."""
+        async with calls():
+            entries = await self._redis.zrangebyscore(
+                self._schedule, "-inf", _ms(now), start=0, num=BATCH, withscores=True
+            )
+            async with self._redis.pipeline(transaction=False) as together:
+                for prompt_id, _ in entries:
+                    together.hget(self._item(text(prompt_id)), "trigger")
+                triggers = await together.execute()
+        return [
+            (text(prompt_id), int(at), None if written is None else text(written))
+            for (prompt_id, at), written in zip(entries, triggers, strict=True)
+        ]
+
+    def _item(self, prompt_id: str) -> str:
+        return f"{self._prefix}item:{prompt_id}"
+
+
+def _next_due(written: str | None, now: datetime) -> tuple[str | int, str]:
+    """The next due instant in ms after `now`, or "" for none; and why the record is broken, or ""."""
+    if written is None:
+        return "", "its record is gone"
+    try:
+        after = _trigger(written).next_after(now)
+    except (BgTasksError, ValueError, KeyError, TypeError) as error:
+        return "", f"its trigger cannot be read: {error}"
+    return ("" if after is None else _ms(after)), ""
+
+
+def _written(trigger: Once | Cron) -> str:
+    if isinstance(trigger, Cron):
+        return json.dumps({"cron": trigger.expression, "zone": trigger.zone.key})
+    return json.dumps({"once": trigger.when.isoformat()})
+
+
+def _trigger(written: str) -> Trigger:
+    record = json.loads(written)
+    if "cron" in record:
+        return Cron(record["cron"], record["zone"])
+    return Once(datetime.fromisoformat(record["once"]))
+
+
+def _read(prompt_id: str, record: dict[Any, Any], due: float | None) -> Prompt:
+    held = {text(key): text(value) for key, value in record.items()}
+    try:
+        trigger = _trigger(held.get("trigger", ""))
+    except (BgTasksError, ValueError, KeyError, TypeError):
+        trigger = None
+    return Prompt(
+        id=prompt_id,
+        text=held.get("text", ""),
+        trigger=trigger,
+        user=held.get("user", ""),
+        channel=held.get("channel", ""),
+        agent=held.get("agent", ""),
+        status=held.get("status", "broken"),  # type: ignore[arg-type]  # written by us
+        due=None if due is None else _instant(due),
+        last=_instant(float(held["last"])) if "last" in held else None,
+        why=held.get("why", ""),
+    )
+
+
+def _ms(when: datetime) -> int:
+    return round(when.timestamp() * 1000)
+
+
+def _instant(ms: float) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,0 +1,117 @@
+"""From settings to resources: what this process can give its tasks, and why it cannot give the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from bgtasks.contracts import Absent
+from bgtasks.errors import BgTasksError, MissingExtra, UnsuitableServer
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from bgtasks.graph import KnowledgeGraph
+    from bgtasks.settings import Settings
+
+__all__ = ["NO_REDIS", "Resources", "open_resources"]
+
+NO_REDIS = (
+    "no Redis is configured; set BGTASKS_REDIS_URL (or give --redis) to redis://host:6379/0, "
+    'or to "embedded" for one that is started here'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a process has: each either usable, or `Absent` with the reason."""
+
+    redis: Redis | Absent
+    kg_manager: KnowledgeGraph | Absent
+    openrouter: Absent
+    bot_runner: Absent
+
+
+@asynccontextmanager
+async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIterator[Resources]:
+    """Open what the settings name; closed, in reverse order, when the block ends.
+
+    Args:
+        settings: Which servers there are.
+        checked: Whether Redis is asked if it can serve. Without it an unreachable server is no error:
+            what needs it waits until it answers.
+
+    Raises:
+        ResourceUnavailable: Redis does not answer within three seconds (only if `checked`).
+        UnsuitableServer: What answers is not a Redis that can serve us (only if `checked`).
+        MissingExtra: The embedded server was asked for and is not installed.
+        EmbeddedServerError: The embedded server could not be started.
+        ConfigurationError: A URL cannot be read.
+    """
+    absent_llm = Absent("no LLM client was given: this version brings none of its own")
+    absent_bot = Absent("no bot runner was given: the host's program gives one")
+    async with AsyncExitStack() as stack:
+        url = settings.redis_url.get_secret_value() if settings.redis_url else None
+        if url is None:
+            missing = Absent(NO_REDIS)
+            yield Resources(missing, Absent(NO_REDIS), absent_llm, absent_bot)
+            return
+        from bgtasks.connect import check, open_redis
+
+        why_no_graph = None
+        if is_embedded(url):
+            from bgtasks.embedded import EmbeddedServer
+
+            server = await stack.enter_async_context(EmbeddedServer(_directory(url, settings.data_dir)))
+            url, why_no_graph = server.url, server.graph_reason
+        client = open_redis(url)
+        stack.push_async_callback(client.aclose)
+        if checked:
+            await check(client)
+        graph: KnowledgeGraph | Absent
+        if why_no_graph is not None:
+            graph = Absent(why_no_graph)
+        else:
+            graph = await _open_graph(settings, url, stack)
+        yield Resources(client, graph, absent_llm, absent_bot)
+
+
+def is_embedded(url: str) -> bool:
+    """Whether the URL asks for the embedded server: `embedded`, or `embedded:///path/to/data`."""
+    return url == "embedded" or url.startswith("embedded:")
+
+
+def _directory(url: str, default: Path | None) -> Path | None:
+    path = unquote(urlsplit(url).path) if ":" in url else ""
+    return Path(path) if path.strip("/") else default
+
+
+async def _open_graph(settings: Settings, redis_url: str, stack: AsyncExitStack) -> Any:
+    from bgtasks.graph import KnowledgeGraph
+
+    own = settings.falkordb_url.get_secret_value() if settings.falkordb_url else None
+    try:
+        graph = await KnowledgeGraph.connect(own or redis_url, settings.graph_name)
+    except (MissingExtra, BgTasksError) as error:
+        return _no_graph(str(error))
+    stack.push_async_callback(graph.aclose)
+    try:
+        await graph.query("RETURN 1")
+    except UnsuitableServer:
+        return _no_graph(
+            f"the server at {'BGTASKS_FALKORDB_URL' if own else 'BGTASKS_REDIS_URL'} has no FalkorDB module; "
+            f"set BGTASKS_FALKORDB_URL to one that has"
+        )
+    except BgTasksError as error:
+        return _no_graph(str(error))
+    return graph
+
+
+def _no_graph(reason: str) -> Absent:
+    logging.getLogger("bgtasks").info("no knowledge graph: %s", reason)
+    return Absent(reason)

@@ -1,0 +1,43 @@
+"""A process around a scheduler: it runs until a signal asks it to stop, and stops in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bgtasks.scheduler import BackgroundScheduler
+
+__all__ = ["serve", "stop_signal"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@asynccontextmanager
+async def stop_signal() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGINT and SIGTERM set, while the block lasts; then the handlers are as before.
+
+    A second signal does what it does by default: it ends a process whose stop takes too long.
+    """
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+
+    def ask() -> None:
+        asked.set()
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+
+    for each in _SIGNALS:
+        loop.add_signal_handler(each, ask)
+    try:
+        yield asked
+    finally:
+        for each in _SIGNALS:
+            loop.remove_signal_handler(each)
+
+
+async def serve(scheduler: BackgroundScheduler) -> None:
+    """Run `scheduler` until SIGINT or SIGTERM, then stop it."""
+    async with stop_signal() as asked, scheduler:
+        await asked.wait()

@@ -1,0 +1,92 @@
+"""The settings of an operator: the only reader of `BGTASKS_*`, from the environment and from `.env`.
+
+A name under the prefix that is no setting is an error, with the nearest one: a misspelt switch that is
+silently ignored is found out at three in the morning.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
+
+from bgtasks.errors import InvalidSetting, nearest
+
+__all__ = ["PREFIX", "Settings", "namespace_of"]
+
+PREFIX = "BGTASKS_"
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Each field is read from `BGTASKS_<NAME>`, whatever its case.
+
+    Use `Settings.load()`: it turns every mistake into one `InvalidSetting` that names the cure.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+    strict_names: ClassVar[bool] = True
+
+    redis_url: SecretStr | None = Field(
+        None,
+        description="Redis: redis://…, rediss://…, unix://…, or embedded for one that is started here",
+    )
+    falkordb_url: SecretStr | None = Field(
+        None, description="FalkorDB, if it is not the same server as Redis"
+    )
+    graph_name: str = Field("bgtasks", min_length=1, description="the graph's key in FalkorDB")
+    namespace: str = Field("bgtasks", min_length=1, description="what every key in Redis begins with")
+    data_dir: Path | None = Field(None, description="where the embedded server keeps its data")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    stop_timeout: float = Field(10.0, gt=0, description="seconds a stop waits for running tasks")
+
+    background_scheduler_chat_llm_enabled: bool = Field(
+        True, description="whether tasks that call the chat LLM run"
+    )
+    background_scheduler_log_rag_ingest_enabled: bool = Field(False, description="log ingestion")
+    starwiki_enabled: bool = Field(False, description="wiki upkeep")
+    starwiki_lint_interval_minutes: float = Field(
+        360.0, gt=0, description="minutes between two lints of the wiki"
+    )
+    ka_enabled: bool = Field(False, description="knowledge anchoring and the daily epoch")
+    ka_dedup_enabled: bool = Field(False, description="deduplication of the knowledge graph")
+    ka_org_enabled: bool = Field(False, description="organising of the knowledge graph")
+    kg_extraction_model: str | None = Field(None, description="the model that extracts knowledge")
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """The settings of this process: `overrides`, then the environment, then `.env`, then defaults.
+
+        Raises:
+            InvalidSetting: A variable under the prefix is no setting, or a value cannot be read.
+        """
+        _refuse_unknown(cls)
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+            )
+            raise InvalidSetting(f"{problems} (see `bgtasks settings`)") from None
+
+
+def namespace_of(config: Any) -> str:
+    """The namespace of our keys: from `config` if it is our `Settings`, else from the environment.
+
+    Raises:
+        InvalidSetting: The environment holds a setting that cannot be read.
+    """
+    settings = config if isinstance(config, Settings) else Settings.load()
+    return settings.namespace
+
+
+def _refuse_unknown(settings: type[Settings]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in settings.model_fields}
+    in_file = DotEnvSettingsSource(settings).env_vars
+    given = [name.upper() for name in (*os.environ, *in_file)]
+    for name in sorted({name for name in given if name.startswith(PREFIX)} - known):
+        near = nearest(name, known)
+        hint = f"did you mean {near}?" if near else "`bgtasks settings` lists them all"
+        raise InvalidSetting(f"{name} is not a setting: {hint}")

@@ -1,0 +1,9 @@
+"""The built-in tasks: thin coroutines that call an engine and return counts.
+
+They come in through the entry point group `bgtasks.tasks`, as anybody's tasks can, and have no privileges.
+"""
+
+from bgtasks.tasks.knowledge import kg_decay_task
+from bgtasks.tasks.prompts import scheduled_prompt_cleanup, scheduled_prompt_tick
+
+__all__ = ["kg_decay_task", "scheduled_prompt_cleanup", "scheduled_prompt_tick"]

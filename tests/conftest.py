@@ -1,0 +1,82 @@
+"""What holds for every test: it leaves nothing running, asyncio has nothing to complain about.
+
+Warnings are errors (see `pyproject.toml`); order is random; each test gets a registry of its own by asking
+for the `registry` fixture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakSet
+
+import pytest
+from hypothesis import settings
+
+from bgtasks import Registry
+
+COMPLAINTS = ("never retrieved", "was never awaited", "Task was destroyed")
+OURS = "bgtasks"
+
+blamed: WeakSet[asyncio.Task[Any]] = WeakSet()
+"""Left-over tasks that have failed a test already; they fail no other one."""
+
+# The machine that runs the tests may be busy, and a checkout keeps no example files.
+settings.register_profile("bgtasks", deadline=None, database=None, max_examples=60)
+settings.load_profile("bgtasks")
+
+
+class Complaints(logging.Handler):
+    """Remembers what asyncio says of tasks and exceptions that nobody looked after."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if any(complaint in text for complaint in COMPLAINTS):
+            self.heard.append(text)
+
+
+def pytest_collection_finish() -> None:
+    """Put what the imports made out of the collector's sight: a collection per test is cheap then."""
+    gc.collect()
+    gc.freeze()
+
+
+def pending_tasks() -> list[asyncio.Task[Any]]:
+    """Our asyncio tasks that have not ended, on whatever event loop."""
+    return [
+        task
+        for task in gc.get_objects()
+        if issubclass(type(task), asyncio.Task)  # isinstance would ask proxies for their class
+        and task.get_name().startswith(OURS)
+        and not task.done()
+    ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """Fail a test that leaves one of our asyncio tasks pending, or makes asyncio complain."""
+    complaints = Complaints()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(complaints)
+    try:
+        yield
+        left = [task.get_name() for task in pending_tasks() if task not in blamed]
+        blamed.update(pending_tasks())
+        gc.collect()  # what nobody holds any more complains now, and in this test
+    finally:
+        logger.removeHandler(complaints)
+    assert not left, f"asyncio tasks left pending: {', '.join(left)}"
+    assert not complaints.heard, f"asyncio complained: {'; '.join(complaints.heard)}"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """An empty registry, so that no test sees what another has declared."""
+    return Registry()
