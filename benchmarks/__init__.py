@@ -1,0 +1,1 @@
+"""Figures, each as a ratio to a bare baseline in the same run."""
