@@ -13,6 +13,8 @@ from typing import Any
 
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from bgtasks.errors import ConfigurationError, ResourceUnavailable, UnsuitableServer, redact
 
@@ -38,7 +40,9 @@ def open_redis(url: str, **options: Any) -> Redis:
     Raises:
         ConfigurationError: The URL cannot be read.
     """
-    limits = {"socket_timeout": CALL_TIMEOUT, "socket_connect_timeout": 2.0, **options}
+    # redis-py's ten retries would keep a task that could be deferred waiting for seconds.
+    retry = Retry(ExponentialBackoff(cap=0.2, base=0.05), 2)
+    limits = {"socket_timeout": CALL_TIMEOUT, "socket_connect_timeout": 2.0, "retry": retry, **options}
     try:
         return Redis.from_url(url, **limits)
     except (ValueError, AttributeError) as error:
@@ -93,7 +97,7 @@ async def calls(resource: str = "redis", within: float = CALL_TIMEOUT) -> AsyncI
         raise
 
 
-async def check(client: Any, *, within: float = 3.0, commands: Iterable[str] = COMMANDS) -> None:
+async def check(client: Any, *, within: float = 2.5, commands: Iterable[str] = COMMANDS) -> None:
     """Whether the server behind `client` can serve us; returns if so.
 
     Args:
@@ -149,4 +153,4 @@ def _command_name(entry: Any) -> str:
 
 
 def _not_redis(resource: str) -> str:
-    return f"{resource}: something answers at that address, but it is not Redis; check host and port"
+    return f"something answers at the address of {resource}, but it is not Redis; check host and port"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from bgtasks.contracts import Absent
-from bgtasks.errors import BgTasksError, MissingExtra, UnsuitableServer
+from bgtasks.errors import BgTasksError, ResourceUnavailable, UnsuitableServer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -29,12 +28,16 @@ NO_REDIS = (
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a process has: each either usable, or `Absent` with the reason."""
+    """What a process has: each either usable, or `Absent` with the reason.
+
+    `trouble` is why Redis cannot serve at the moment, if it was to be opened all the same.
+    """
 
     redis: Redis | Absent
     kg_manager: KnowledgeGraph | Absent
     openrouter: Absent
     bot_runner: Absent
+    trouble: BgTasksError | None = None
 
 
 @asynccontextmanager
@@ -71,14 +74,19 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
             url, why_no_graph = server.url, server.graph_reason
         client = open_redis(url)
         stack.push_async_callback(client.aclose)
-        if checked:
+        trouble: BgTasksError | None = None
+        try:
             await check(client)
+        except (ResourceUnavailable, UnsuitableServer) as error:
+            if checked:
+                raise
+            trouble = error
         graph: KnowledgeGraph | Absent
         if why_no_graph is not None:
             graph = Absent(why_no_graph)
         else:
-            graph = await _open_graph(settings, url, stack)
-        yield Resources(client, graph, absent_llm, absent_bot)
+            graph = await _open_graph(settings, url, stack, known_down=trouble is not None)
+        yield Resources(client, graph, absent_llm, absent_bot, trouble)
 
 
 def is_embedded(url: str) -> bool:
@@ -91,27 +99,27 @@ def _directory(url: str, default: Path | None) -> Path | None:
     return Path(path) if path.strip("/") else default
 
 
-async def _open_graph(settings: Settings, redis_url: str, stack: AsyncExitStack) -> Any:
+async def _open_graph(
+    settings: Settings, redis_url: str, stack: AsyncExitStack, *, known_down: bool
+) -> KnowledgeGraph | Absent:
     from bgtasks.graph import KnowledgeGraph
 
     own = settings.falkordb_url.get_secret_value() if settings.falkordb_url else None
-    try:
-        graph = await KnowledgeGraph.connect(own or redis_url, settings.graph_name)
-    except (MissingExtra, BgTasksError) as error:
-        return _no_graph(str(error))
+    graph = KnowledgeGraph(own or redis_url, settings.graph_name)
     stack.push_async_callback(graph.aclose)
+    if known_down and own is None:
+        return graph  # the same server; it connects when that comes
     try:
         await graph.query("RETURN 1")
-    except UnsuitableServer:
-        return _no_graph(
-            f"the server at {'BGTASKS_FALKORDB_URL' if own else 'BGTASKS_REDIS_URL'} has no FalkorDB module; "
-            f"set BGTASKS_FALKORDB_URL to one that has"
+    except ResourceUnavailable:
+        return graph
+    except UnsuitableServer as error:
+        if "command" not in str(error):
+            return Absent(str(error))
+        where = "BGTASKS_FALKORDB_URL" if own else "BGTASKS_REDIS_URL"
+        return Absent(
+            f"the server at {where} has no FalkorDB module; set BGTASKS_FALKORDB_URL to one that has"
         )
     except BgTasksError as error:
-        return _no_graph(str(error))
+        return Absent(str(error))
     return graph
-
-
-def _no_graph(reason: str) -> Absent:
-    logging.getLogger("bgtasks").info("no knowledge graph: %s", reason)
-    return Absent(reason)

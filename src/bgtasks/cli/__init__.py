@@ -14,7 +14,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and exit. Every error of ours is one line on stderr, without a traceback."""
-    from bgtasks.errors import BgTasksError, MissingExtra, ResourceUnavailable, UnsuitableServer
+    from bgtasks.errors import (
+        BgTasksError,
+        EmbeddedServerError,
+        MissingExtra,
+        ResourceUnavailable,
+        UnsuitableServer,
+    )
 
     try:
         try:
@@ -27,7 +33,7 @@ def main() -> None:
         app(standalone_mode=True)
     except BgTasksError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(3 if isinstance(error, ResourceUnavailable | UnsuitableServer) else 2)
+        sys.exit(3 if isinstance(error, ResourceUnavailable | UnsuitableServer | EmbeddedServerError) else 2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -11,7 +11,6 @@ from rich.table import Table
 
 from bgtasks.build import build_scheduler
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
-from bgtasks.errors import BgTasksError
 from bgtasks.resources import open_resources
 from bgtasks.settings import Settings
 from bgtasks.wiring import Decision
@@ -31,15 +30,7 @@ def tasks(
 
 
 async def _tasks(settings: Settings, as_json: bool) -> int:
-    trouble: BgTasksError | None = None
     async with open_resources(settings, checked=False) as held:
-        if held.redis:
-            from bgtasks.connect import check
-
-            try:
-                await check(held.redis)
-            except BgTasksError as error:
-                trouble = error
         rows = build_scheduler(
             held.redis, held.kg_manager, held.openrouter, held.bot_runner, config=settings
         ).decisions
@@ -47,8 +38,8 @@ async def _tasks(settings: Settings, as_json: bool) -> int:
         typer.echo(json.dumps([{**row._asdict(), "wired": row.wired} for row in rows], indent=2))
     else:
         Console().print(table(rows))
-    if trouble is not None:
-        typer.echo(f"error: wired tasks wait, since {trouble}", err=True)
+    if held.trouble is not None:
+        typer.echo(f"error: what is wired waits: {held.trouble}", err=True)
         return 3
     return 0
 

@@ -121,7 +121,8 @@ async def _people(console: Console, graph: KnowledgeGraphLike, tally: Tally, clo
         left = timedelta(milliseconds=dies_at) - timedelta(seconds=clock.now().timestamp())
         bar = "█" * max(1, round(weight * _BAR))
         console.print(
-            f"  {escape(one):>16} → {escape(other):<16} [cyan]{bar:<{_BAR}}[/] {int(count)}×, fades in {left.days} days"
+            f"  {escape(one):>16} → {escape(other):<16} [cyan]{bar:<{_BAR}}[/] "
+            f"{int(count)}×, fades in {left.days} days"
         )
     faded = tally.sums["kg_decay_task", "deleted"]
     console.print(f"  {faded} mentions were too old and too weak: kg_decay_task forgot them")

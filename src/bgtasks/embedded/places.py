@@ -75,7 +75,7 @@ def unusable(data_dir: Path, why: str) -> EmbeddedServerError:
     """The one error for a directory that the server cannot live in."""
     return EmbeddedServerError(
         f'the embedded server cannot keep its data in "{data_dir}": {why}; '
-        f"choose another directory that you may write to: EmbeddedServer(data_dir=...)"
+        f"choose another directory that you may write to: EmbeddedServer(data_dir=...) or BGTASKS_DATA_DIR"
     )
 
 

@@ -15,29 +15,34 @@ if TYPE_CHECKING:
 
 __all__ = ["KnowledgeGraph"]
 
+CONNECT_TIMEOUT = 2.0
+"""Seconds to connect, and again to hear a first answer."""
+
 QUERY_TIMEOUT = 30.0
 """Seconds the client waits for one query. The server may finish a write after that: it is not undone."""
 
 
 class KnowledgeGraph:
-    """A FalkorDB graph. Make one with `await KnowledgeGraph.connect(url, name)`; close it with `aclose`.
+    """A FalkorDB graph behind `query`. Making one does no I/O: it connects when it is first asked.
+
+    Args:
+        url: `redis://`, `rediss://` or `unix://`.
+        name: The graph's key in the server; one graph is one tenant.
+        max_connections: Further queries wait for a free connection.
 
     Not promised: transactions over several queries. One query is atomic; decide and write in one.
     """
 
-    def __init__(self, database: FalkorDB, name: str) -> None:
+    def __init__(self, url: str, name: str = "bgtasks", *, max_connections: int = 8) -> None:
         self.name = name
-        self._database = database
-        self._graph = database.select_graph(name)
+        self._url = url
+        self._max_connections = max_connections
+        self._database: FalkorDB | None = None
+        self._connecting = asyncio.Lock()
 
     @classmethod
     async def connect(cls, url: str, name: str = "bgtasks", *, max_connections: int = 8) -> Self:
-        """Connect to the FalkorDB server at `url`.
-
-        Args:
-            url: `redis://`, `rediss://` or `unix://`.
-            name: The graph's key in the server; one graph is one tenant.
-            max_connections: Further queries wait for a free connection.
+        """Make one and connect it at once, to hear of trouble here; arguments as for the class.
 
         Raises:
             MissingExtra: The falkordb package is not installed.
@@ -45,6 +50,17 @@ class KnowledgeGraph:
             UnsuitableServer: It is no Redis, or refuses the credentials.
             ConfigurationError: The URL cannot be read.
         """
+        graph = cls(url, name, max_connections=max_connections)
+        await graph._connected()
+        return graph
+
+    async def _connected(self) -> FalkorDB:
+        async with self._connecting:
+            if self._database is None:
+                self._database = await self._connect()
+            return self._database
+
+    async def _connect(self) -> FalkorDB:
         try:
             from falkordb.asyncio import FalkorDB
         except ImportError as error:
@@ -52,29 +68,32 @@ class KnowledgeGraph:
         from redis.asyncio import BlockingConnectionPool
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
+        from redis.retry import Retry as SynchronousRetry
 
         try:
             pool = BlockingConnectionPool.from_url(
-                url,
+                self._url,
                 decode_responses=True,
-                max_connections=max_connections,
+                max_connections=self._max_connections,
                 timeout=QUERY_TIMEOUT,
-                socket_connect_timeout=2.0,
-                socket_timeout=QUERY_TIMEOUT,
+                socket_connect_timeout=CONNECT_TIMEOUT,
+                socket_timeout=CONNECT_TIMEOUT,
+                retry=SynchronousRetry(NoBackoff(), 0),
             )
         except (ValueError, AttributeError) as error:
-            raise ConfigurationError(f"{redact(url)!r} is not a FalkorDB URL") from error
-        async with calls("kg_manager"):
-            # The constructor asks the server a question, synchronously.
+            raise ConfigurationError(f"{redact(self._url)!r} is not a FalkorDB URL") from error
+        async with calls("kg_manager", 2 * CONNECT_TIMEOUT):
+            # The constructor asks the server a question, synchronously, with the pool's own arguments.
             database = await asyncio.to_thread(FalkorDB, connection_pool=pool)
-        # Only now, since the synchronous question cannot use it. A query whose answer was lost may have
-        # been applied, so redis-py must not send it again by itself.
-        pool.connection_kwargs["retry"] = Retry(NoBackoff(), 0)
-        return cls(database, name)
+        # A query whose answer was lost may have been applied: redis-py must not send it again by itself.
+        pool.connection_kwargs.update(retry=Retry(NoBackoff(), 0), socket_timeout=QUERY_TIMEOUT)
+        return database
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._database.connection.connection_pool.disconnect()
+        """Close the connections. Asked again, it connects again."""
+        database, self._database = self._database, None
+        if database is not None:
+            await database.connection.connection_pool.disconnect()
 
     async def query(self, cypher: str, params: Mapping[str, Any] | None = None) -> list[list[Any]]:
         """Run one query atomically and return its rows.
@@ -86,18 +105,21 @@ class KnowledgeGraph:
 
         Raises:
             ResourceUnavailable: No answer in time. A write may have been applied all the same.
+            UnsuitableServer: The server is no Redis, or has no FalkorDB module.
             InvalidMessage: A parameter is NaN or infinite.
         """
+        database = await self._connected()
         cleaned = {name: _clean(value) for name, value in (params or {}).items()}
         async with calls("kg_manager", QUERY_TIMEOUT + 1):
-            result = await self._graph.query(cypher, cleaned)
+            result = await database.select_graph(self.name).query(cypher, cleaned)
         return list(result.result_set)
 
     async def delete(self) -> None:
         """Delete the whole graph, if it exists."""
+        database = await self._connected()
         async with calls("kg_manager"):
-            if self.name in await self._database.list_graphs():
-                await self._graph.delete()
+            if self.name in await database.list_graphs():
+                await database.select_graph(self.name).delete()
 
     async def __aenter__(self) -> Self:
         return self
