@@ -29,6 +29,7 @@ class Job:
         due: The monotonic instant at which it is due; None while it is not: it is running (from-end
             intervals), or its trigger has no further instant.
         at: The wall instant behind `due`, for calendar triggers.
+        retry: An earlier monotonic instant at which it is tried again, after a server did not answer.
         entry: Number of its one valid entry in the scheduler's heap.
         run: The run in progress.
         fault: Why its trigger can no longer be asked.
@@ -45,13 +46,14 @@ class Job:
     is_worker: bool = False
     due: float | None = None
     at: datetime | None = None
+    retry: float | None = None
     entry: int = 0
     run: Run | None = None
     runs: int = 0
     failures: int = 0
     waiting_for: str | None = None
     fault: str | None = None
-    backoff: Backoff
+    _backoff: Backoff | None = field(default=None, init=False)
     _anchor: float = field(default=0.0, init=False)
     _shift: float = field(default=0.0, init=False)
 
@@ -62,6 +64,7 @@ class Job:
 
     def begin(self, clock: Clock, random: Random) -> None:
         """Set the first due instant after a start of the scheduler."""
+        self.retry = None
         mono, wall = clock.monotonic(), clock.now()
         earliest = mono + self.initial_delay
         if isinstance(self.trigger, Every):
@@ -76,6 +79,29 @@ class Job:
         if self.due is not None:
             self.due = max(self.due, earliest)
 
+    def take(self, clock: Clock, random: Random) -> datetime | None:
+        """Use up the instant that has come, and set the next one where that does not take the run's end.
+
+        Returns:
+            The wall instant the run is for, or None if the job is not due after all: its trigger is
+            one of wall time, and the wall clock was slowed.
+        """
+        wall = clock.now()
+        if self.retry is not None and (self.due is None or self.retry <= self.due):
+            self.retry = None
+            if self.waits_for_end:
+                self.due = None
+            return wall
+        if self.at is not None and wall < self.at:
+            self.follow_wall_clock(clock)
+            return None
+        late = clock.monotonic() - self.due if self.due is not None else 0.0
+        nominal = self.at or wall - timedelta(seconds=late)
+        self.due = self.retry = None
+        if not self.waits_for_end:
+            self.advance(clock, random)
+        return nominal
+
     def advance(self, clock: Clock, random: Random) -> None:
         """Set the next due instant: at the start of a run for grids and calendars, else at its end."""
         mono, wall = clock.monotonic(), clock.now()
@@ -86,21 +112,29 @@ class Job:
             # After a step back of the wall clock the instant just consumed lies ahead once more.
             self._place(self._ask(max(wall, self.at or wall)), mono, wall, random)
 
+    def wait_for(self, resource: str, clock: Clock, random: Random) -> None:
+        """A server did not answer: be tried again after the next delay of the job's backoff."""
+        self.waiting_for = resource
+        self._backoff = self._backoff or Backoff(random=random)
+        self.retry = clock.monotonic() + self._backoff.failed()
+
+    def waited(self) -> str:
+        """The server answered: no more of that. Returns the name it was waited for by."""
+        resource, self.waiting_for = self.waiting_for or "", None
+        self._backoff = self.retry = None
+        return resource
+
+    @property
+    def next_instant(self) -> float | None:
+        """When to look at it again, on the monotonic timeline; None for never."""
+        if self.due is None or self.retry is None:
+            return self.retry if self.due is None else self.due
+        return min(self.due, self.retry)
+
     def follow_wall_clock(self, clock: Clock) -> None:
         """Convert the wall instant again, after the wall clock was set or drifted."""
         if self.at is not None and self.due is not None:
             self.due = clock.monotonic() + (self.at - clock.now()).total_seconds() + self._shift
-
-    def retry_sooner(self, clock: Clock) -> None:
-        """Come back after the backoff's next delay, unless it is due before that anyway."""
-        soon = clock.monotonic() + self.backoff.failed()
-        self.due = soon if self.due is None else min(self.due, soon)
-
-    def nominal(self, clock: Clock) -> datetime:
-        """The wall instant that the present due instant stands for."""
-        if self.at is not None or self.due is None:
-            return self.at or clock.now()
-        return clock.now() - timedelta(seconds=clock.monotonic() - self.due)
 
     def _step(self, every: Every, mono: float) -> float:
         if not every.fixed_rate:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
-from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec
+from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, place
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 
 __all__ = ["Registry", "background_task", "background_worker", "default_registry"]
@@ -61,12 +61,12 @@ class Registry:
         for each in functions:
             spec = each if isinstance(each, Spec) else getattr(each, _STAMP, None)
             if not isinstance(spec, Spec):
-                raise InvalidTask(f"{_place(each)} carries no spec: decorate it with @background_task")
+                raise InvalidTask(f"{place(each)} carries no spec: decorate it with @background_task")
             taken = {**self._names(), **_names_of(added.values())}
             for name in (spec.name, *spec.aliases):
                 holder = taken.get(name)
                 if holder is not None and not _same_function(holder.func, spec.func):
-                    raise DuplicateTask(name, _place(holder.func), _place(spec.func))
+                    raise DuplicateTask(name, place(holder.func), place(spec.func))
             added[spec.name] = spec
         self._specs.update(added)
 
@@ -303,7 +303,3 @@ def _same_function(one: Any, other: Any) -> bool:
     # A script run by its path has no importable name: its file tells that it is the same module.
     twin = "__main__" in (one.__module__, other.__module__) and files[0] == files[1] is not None
     return twin or _module(one) == _module(other)
-
-
-def _place(func: Any) -> str:
-    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"

@@ -16,22 +16,20 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask
 from bgtasks.events import (
     EventBus,
-    ResourceLost,
-    ResourceRegained,
     RunSkipped,
     SchedulerStarted,
     SchedulerStopped,
     WorkerRestarted,
 )
 from bgtasks.job import Job
+from bgtasks.outages import Outages
 from bgtasks.outcomes import Deferred, Failed, Outcome, Skipped
 from bgtasks.runner import Run, Runner
-from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec
+from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, place
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 from bgtasks.wiring import Decision, Wired
 
@@ -91,7 +89,7 @@ class BackgroundScheduler:
         self._offset = 0.0
         self._runs: dict[asyncio.Task[Outcome], Job] = {}
         self._stopping: asyncio.Task[None] | None = None
-        self._lost: dict[str, tuple[float, str]] = {}
+        self._outages = Outages(self.bus, self._clock)
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -108,7 +106,7 @@ class BackgroundScheduler:
     @property
     def unavailable(self) -> dict[str, str]:
         """Resources whose server does not answer at the moment, each with the reason."""
-        return {resource: reason for resource, (_, reason) in self._lost.items()}
+        return self._outages.reasons
 
     def register(
         self,
@@ -186,12 +184,11 @@ class BackgroundScheduler:
             jitter=jitter,
             args=args,
             kwargs=kwargs,
-            backoff=Backoff(random=self._random),
         )
 
     def _add(self, job: Job, decision: Decision) -> None:
         if (held := self._jobs.get(job.name)) is not None:
-            raise DuplicateTask(job.name, _described(held.func), _described(job.func))
+            raise DuplicateTask(job.name, place(held.func), place(job.func))
         self._jobs[job.name] = job
         self._decisions[job.name] = decision
         if self.running:
@@ -280,7 +277,7 @@ class BackgroundScheduler:
         finally:
             self._loop = None
             self._stopping = None
-        self._lost.clear()
+        self._outages.forget()
         self.bus.emit(SchedulerStopped(unfinished, self._clock.monotonic() - began))
 
     def _forget_loop(self) -> None:
@@ -288,20 +285,21 @@ class BackgroundScheduler:
         self._loop = self._timer = self._stopping = None
         self._heap.clear()
         self._runs.clear()
-        self._lost.clear()
+        self._outages.forget()
         for job in self._jobs.values():
             job.run = None
 
     # -- the timer -------------------------------------------------------------------------------
 
     def _schedule(self, job: Job) -> None:
-        if job.due is None:
+        due = job.next_instant
+        if due is None:
             if job.fault is not None:
                 self.bus.emit(RunSkipped(job.name, self._clock.now(), f"not scheduled: {job.fault}"))
             return
         self._entries += 1
         job.entry = self._entries
-        heapq.heappush(self._heap, (job.due, job.entry, job))
+        heapq.heappush(self._heap, (due, job.entry, job))
 
     def _arm(self) -> None:
         """Set the timer for the earliest job, and no later than the longest sleep."""
@@ -343,21 +341,16 @@ class BackgroundScheduler:
         return self._clock.now().timestamp() - self._clock.monotonic()
 
     def _fire(self, job: Job) -> None:
-        if job.at is not None and self._clock.now() < job.at:  # the wall clock was slowed
-            job.follow_wall_clock(self._clock)
-            self._schedule(job)
-            return
-        nominal = job.nominal(self._clock)
-        job.due = None
+        due = job.take(self._clock, self._random)
         # The next tick is set before user code begins: nothing it does can take it away.
-        if not job.waits_for_end:
-            job.advance(self._clock, self._random)
-            self._schedule(job)
+        self._schedule(job)
+        if due is None:
+            return
         if job.run is not None:
-            self.bus.emit(RunSkipped(job.name, nominal, "the previous run is still going"))
+            self.bus.emit(RunSkipped(job.name, due, "the previous run is still going"))
             return
         assert self._loop is not None
-        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, nominal, job.failures)
+        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, due, job.failures)
         job.run = run
         job.runs += 1
         if job.is_worker and job.runs > 1:
@@ -379,35 +372,26 @@ class BackgroundScheduler:
             return
         if job.waits_for_end:
             job.advance(self._clock, self._random)
-            self._schedule(job)
         self._note_resource(job, outcome)
-        self._arm()
+        if job.waits_for_end or job.retry is not None:
+            self._schedule(job)
+            self._arm()
 
     def _note_resource(self, job: Job, outcome: Outcome | None) -> None:
-        """Come back soon to a server that does not answer; say once that it is lost, or back."""
+        """Come back soon to a server that does not answer; once it does, try all that wait for it."""
         missing = outcome.resource if isinstance(outcome, Deferred) else None
-        if job.waiting_for not in (None, missing) and outcome is not None:
-            job.backoff.succeeded()
-            self._regained(job.waiting_for)
-            job.waiting_for = None
-        if missing is None or not isinstance(outcome, Deferred):
-            return
-        job.waiting_for = missing
-        job.retry_sooner(self._clock)
-        self._schedule(job)
-        if missing not in self._lost:
-            self._lost[missing] = (self._clock.monotonic(), outcome.reason)
-            self.bus.emit(ResourceLost(missing, outcome.reason))
-
-    def _regained(self, resource: str | None) -> None:
-        lost = self._lost.pop(resource, None) if resource is not None else None
-        if resource is not None and lost is not None:
-            self.bus.emit(ResourceRegained(resource, self._clock.monotonic() - lost[0]))
+        if job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
+            resource = job.waited()
+            if self._outages.end(resource):
+                for other in self._jobs.values():
+                    if other.waiting_for == resource and other.retry is not None:
+                        other.retry = self._clock.monotonic()
+                        self._schedule(other)
+                self._arm()
+        if isinstance(outcome, Deferred) and missing is not None:
+            job.wait_for(missing, self._clock, self._random)
+            self._outages.begin(missing, outcome.reason)
 
 
 def _new_run_id() -> str:
     return os.urandom(8).hex()
-
-
-def _described(func: Any) -> str:
-    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"

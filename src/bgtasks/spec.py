@@ -28,6 +28,7 @@ __all__ = [
     "hours",
     "minutes",
     "parameters",
+    "place",
     "seconds",
 ]
 
@@ -172,6 +173,11 @@ class WorkerSpec(Spec):
             )
         if self.group is not None and self.scope is not Scope.LEADER:
             raise InvalidTask(f'"{self.name}": only a worker with scope="leader" has a group')
+
+
+def place(func: Any) -> str:
+    """Where a function was written, for error messages: its module and qualified name."""
+    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"
 
 
 def parameters(func: TaskFunction) -> list[inspect.Parameter]:

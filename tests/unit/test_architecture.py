@@ -25,6 +25,7 @@ FLOORS = {
     "wiring": 1,
     "runner": 1,
     "job": 1,
+    "outages": 1,
     "scheduler": 1,
     "build": 1,
     "connect": 2,
