@@ -133,5 +133,6 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def redact(text: str) -> str:
-    """`text` with the user and password part of every URL in it replaced by `***@`."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "***@", text)
+    """`text` without the credentials of the URLs in it, before the host and among the options."""
+    text = re.sub(r"(?<=://)[^/?\s]*@", "***@", text)
+    return re.sub(r"(?<=[?&])(username|password)=[^&\s'\"]*", r"\1=***", text)

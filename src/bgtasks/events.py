@@ -127,7 +127,10 @@ class EventBus:
         self._listeners = (*self._listeners, listener)
 
         def unsubscribe() -> None:
-            self._listeners = tuple(each for each in self._listeners if each is not listener)
+            held = list(self._listeners)
+            if listener in held:
+                held.remove(listener)  # one of them, if it was subscribed more than once
+            self._listeners = tuple(held)
 
         return unsubscribe
 

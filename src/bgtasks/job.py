@@ -32,6 +32,7 @@ class Job:
         retry: An earlier monotonic instant at which it is tried again, after a server did not answer.
         entry: Number of its one valid entry in the scheduler's heap.
         run: The run in progress.
+        runs: How many runs began since the scheduler did.
         fault: Why its trigger can no longer be asked.
     """
 
@@ -50,11 +51,13 @@ class Job:
     entry: int = 0
     run: Run | None = None
     runs: int = 0
+    ever_ran: bool = False
     failures: int = 0
     waiting_for: str | None = None
     fault: str | None = None
     _backoff: Backoff | None = field(default=None, init=False)
     _anchor: float = field(default=0.0, init=False)
+    _steps: int = field(default=0, init=False)
     _shift: float = field(default=0.0, init=False)
 
     @property
@@ -64,16 +67,16 @@ class Job:
 
     def begin(self, clock: Clock, random: Random) -> None:
         """Set the first due instant after a start of the scheduler."""
-        self.retry = None
+        self.retry, self.runs = None, 0
         mono, wall = clock.monotonic(), clock.now()
         earliest = mono + self.initial_delay
         if isinstance(self.trigger, Every):
-            self._anchor = earliest
+            self._anchor, self._steps = earliest, 0
             self._shift = random.uniform(0, self.jitter)
             self.due, self.at = earliest + self._shift, None
             return
         at = self._ask(wall + timedelta(seconds=self.initial_delay))
-        if at is None and self.runs == 0:
+        if at is None and not self.ever_ran:
             at = self._ask(self.registered)  # its only instant passed while the host was starting up
         self._place(at, mono, wall, random)
         if self.due is not None:
@@ -139,10 +142,10 @@ class Job:
     def _step(self, every: Every, mono: float) -> float:
         if not every.fixed_rate:
             return mono + every.seconds
-        # From the anchor in one step: adding up intervals would gather rounding errors.
-        steps = (mono - self._anchor) // every.seconds + 1
-        due = self._anchor + steps * every.seconds
-        return due if due > mono else due + every.seconds
+        # From the anchor by a whole number of steps: adding up intervals would gather rounding errors,
+        # and an instant computed anew may come out a hair later than the same one did before.
+        self._steps = max(self._steps, int((mono - self._anchor) // every.seconds)) + 1
+        return self._anchor + self._steps * every.seconds
 
     def _place(self, at: datetime | None, mono: float, wall: datetime, random: Random) -> None:
         self.at = at
@@ -154,13 +157,13 @@ class Job:
         if self.fault is not None:
             return None
         try:
-            at = self.trigger.next_after(when)
+            at: object = self.trigger.next_after(when)
         except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
             self.fault = f"its trigger raised {type(error).__name__}: {error}"
             return None
         if at is None:
             return None
-        if at.utcoffset() is None or at <= when:
+        if not isinstance(at, datetime) or at.utcoffset() is None or at <= when:
             self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
             return None
         return at.astimezone(UTC)

@@ -246,8 +246,11 @@ def background_worker[F: TaskFunction](
 
 
 def _record[F: TaskFunction](func: F, registry: Registry | None, spec: Spec) -> F:
+    try:
+        setattr(func, _STAMP, spec)
+    except AttributeError as error:
+        raise InvalidTask(f"{place(func)} cannot be decorated: wrap it in an async def") from error
     (default_registry if registry is None else registry).add(spec)
-    setattr(func, _STAMP, spec)
     return func
 
 

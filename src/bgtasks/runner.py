@@ -77,7 +77,9 @@ class Runner:
             # and no asyncio task is left holding one that nobody retrieves.
             asyncio.get_running_loop().call_soon(_leave_the_loop, error)
             outcome = Failed(error)
-        except Exception as error:  # noqa: BLE001 - the one place where a task's errors end
+        except GeneratorExit:  # the event loop is gone and takes the coroutine with it
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
             outcome = Failed(error)
         self._finished(run, started, outcome)
         return outcome

@@ -80,7 +80,7 @@ class BackgroundScheduler:
         self._new_run_id = new_run_id or _new_run_id
         self._runner = Runner(self.bus, self._clock)
         self._jobs: dict[str, Job] = {}
-        self._decisions: dict[str, Decision] = {}
+        self._decisions: dict[tuple[str, str], Decision] = {}
         self._heap: list[tuple[float, int, Job]] = []
         self._entries = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +101,7 @@ class BackgroundScheduler:
     @property
     def running(self) -> bool:
         """Whether it is started and not yet told to stop."""
-        return self._loop is not None and self._stopping is None
+        return self._loop is not None and self._stopping is None and not self._loop.is_closed()
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -142,7 +142,16 @@ class BackgroundScheduler:
                 raise InvalidTask(f'"{name}": {label} is seconds, zero or more, not {value!r}')
         trigger = as_trigger(interval)
         self._add(
-            self._job(name, func, trigger, kwargs or {}, tuple(args), initial_delay, jitter),
+            Job(
+                name=name,
+                func=func,
+                trigger=trigger,
+                registered=self._clock.now(),
+                initial_delay=initial_delay,
+                jitter=jitter,
+                args=tuple(args),
+                kwargs=kwargs or {},
+            ),
             Decision(name=name, when=str(trigger)),
         )
 
@@ -155,42 +164,27 @@ class BackgroundScheduler:
         if isinstance(verdict, Skipped):
             self.keep(decision)
             return
-        delay = spec.initial_delay if isinstance(spec, TaskSpec) else 0.0
-        jitter = spec.jitter if isinstance(spec, TaskSpec) else 0.0
-        job = self._job(spec.name, spec.func, verdict.trigger, verdict.kwargs, (), delay, jitter)
-        job.is_worker = isinstance(spec, WorkerSpec)
+        job = Job(
+            name=spec.name,
+            func=spec.func,
+            trigger=verdict.trigger,
+            registered=self._clock.now(),
+            kwargs=verdict.kwargs,
+            is_worker=isinstance(spec, WorkerSpec),
+        )
+        if isinstance(spec, TaskSpec):
+            job.initial_delay, job.jitter = spec.initial_delay, spec.jitter
         self._add(job, decision)
 
     def keep(self, decision: Decision) -> None:
         """Keep a row for something that does not run here."""
-        self._decisions[decision.name] = decision
-
-    def _job(
-        self,
-        name: str,
-        func: TaskFunction,
-        trigger: Trigger,
-        kwargs: Mapping[str, Any],
-        args: tuple[Any, ...],
-        initial_delay: float,
-        jitter: float,
-    ) -> Job:
-        return Job(
-            name=name,
-            func=func,
-            trigger=trigger,
-            registered=self._clock.now(),
-            initial_delay=initial_delay,
-            jitter=jitter,
-            args=args,
-            kwargs=kwargs,
-        )
+        self._decisions.setdefault((decision.kind, decision.name), decision)
 
     def _add(self, job: Job, decision: Decision) -> None:
         if (held := self._jobs.get(job.name)) is not None:
             raise DuplicateTask(job.name, place(held.func), place(job.func))
         self._jobs[job.name] = job
-        self._decisions[job.name] = decision
+        self._decisions[decision.kind, job.name] = decision
         if self.running:
             job.begin(self._clock, self._random)
             self._schedule(job)
@@ -246,7 +240,10 @@ class BackgroundScheduler:
             self._forget_loop()
             return
         if self._stopping is None:
-            self._stopping = self._loop.create_task(self._stop(), name="bgtasks:stop")
+            # In the scheduler's context, since a run may be what calls this.
+            self._stopping = self._loop.create_task(
+                self._stop(), name="bgtasks:stop", context=self._context.copy()
+            )
         await asyncio.shield(self._stopping)
 
     async def __aenter__(self) -> Self:
@@ -353,6 +350,7 @@ class BackgroundScheduler:
         run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, due, job.failures)
         job.run = run
         job.runs += 1
+        job.ever_ran = True
         if job.is_worker and job.runs > 1:
             self.bus.emit(WorkerRestarted(job.name, run.run_id, job.runs - 1))
         task = self._loop.create_task(
@@ -365,9 +363,11 @@ class BackgroundScheduler:
         job = self._runs.pop(task, None)
         if job is None:  # of an event loop that was given up
             return
-        job.run = None
+        run, job.run = job.run, None
         outcome = None if task.cancelled() else task.result()
-        job.failures = job.failures + 1 if outcome is None or isinstance(outcome, Failed) else 0
+        stopped = run is not None and run.stop_requested
+        failed = isinstance(outcome, Failed) or (outcome is None and not stopped)
+        job.failures = job.failures + 1 if failed else 0
         if not self.running:
             return
         if job.waits_for_end:

@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bgtasks.errors import InvalidTrigger, nearest
@@ -28,7 +29,7 @@ __all__ = ["Cron", "Every", "Interval", "Once", "Trigger", "as_trigger", "parse"
 type Interval = float | int | str | timedelta
 """A duration as users write it: seconds, a timedelta, or a string such as `"90s"` or `"1d12h"`."""
 
-_UNITS = {"w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}  # in ms
 _PART = r"(\d+(?:\.\d+)?)\s*(ms|[wdhms])\s*"
 _LONGEST = 100 * 365 * 86_400.0
 _ALIASES = {
@@ -106,7 +107,7 @@ class Cron:
             off the daylight-saving rules of cronsim), can never be due, or the zone is unknown.
     """
 
-    __slots__ = ("expression", "zone")
+    __slots__ = ("_fields", "_follows_real_time", "expression", "zone")
 
     def __init__(self, expression: str, zone: str | ZoneInfo = "UTC") -> None:
         self.expression = " ".join(expression.split())
@@ -128,24 +129,56 @@ class Cron:
             )
         from cronsim import CronSimError
 
+        self._fields = " ".join(fields)
+        # As in Debian cron, a job whose minute or hour is a wildcard follows real time.
+        self._follows_real_time = fields[0].startswith("*") or fields[1].startswith("*")
         try:
-            first = next(self._from(datetime.now(UTC)), None)
+            first = self.next_after(datetime.now(UTC))
         except CronSimError as error:
             raise InvalidTrigger(f"{self.expression!r} is not a cron expression: {error}") from error
         if first is None:
             raise InvalidTrigger(f"{self.expression!r} is never due: no such day within 50 years")
 
-    def _from(self, when: datetime) -> Iterator[datetime]:
+    def next_after(self, when: datetime) -> datetime | None:
+        """The first due instant strictly after `when`, in UTC; None if there is none within 50 years."""
+        when = _aware(when)
+        if self._follows_real_time:
+            return self._next_in_real_time(when)
+        # Inside the second pass of a fold cronsim begins again with the first pass, which is over.
+        dues = (due.astimezone(UTC) for due in self._dues(when, self.zone))
+        return next((due for due in dues if due > when), None)
+
+    def _dues(self, when: datetime, zone: tzinfo) -> Iterator[datetime]:
         from cronsim import CronSim
 
-        fields = _ALIASES.get(self.expression.lower(), self.expression)
-        return (due.astimezone(UTC) for due in CronSim(fields, when.astimezone(self.zone)))
+        return CronSim(self._fields, when.astimezone(zone))
 
-    def next_after(self, when: datetime) -> datetime | None:
-        """The first due instant strictly after `when`, in UTC; None within 50 years of none."""
-        when = _aware(when)
-        # Inside the second pass of a fold cronsim begins again with the first pass, which is over.
-        return next((due for due in self._from(when) if due > when), None)
+    def _next_in_real_time(self, when: datetime) -> datetime | None:
+        """The first match after `when`, one span of constant UTC offset after the other.
+
+        cronsim steps through real time by whole hours, which after a shift by half an hour (Lord Howe)
+        passes over matches. Within a span of one offset no step can.
+        """
+        offset = self._offset(when)
+        while True:
+            due = next(self._dues(when, timezone(offset)), None)
+            if due is None or self._offset(due) == offset:
+                return None if due is None else due.astimezone(UTC)
+            change = self._change(when, due.astimezone(UTC), offset)
+            when, offset = change - timedelta(seconds=1), self._offset(change)
+
+    def _change(self, before: datetime, after: datetime, offset: timedelta) -> datetime:
+        """An instant, to the second, at which the zone's UTC offset changes away from `offset`."""
+        while after - before > timedelta(seconds=1):
+            middle = before + (after - before) / 2
+            if self._offset(middle) == offset:
+                before = middle
+            else:
+                after = middle
+        return after.replace(microsecond=0)
+
+    def _offset(self, when: datetime) -> timedelta:
+        return when.astimezone(self.zone).utcoffset() or timedelta(0)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cron) and (self.expression, self.zone.key) == (
@@ -221,7 +254,7 @@ def parse(interval: Interval) -> float:
     elif isinstance(interval, bool) or not isinstance(interval, int | float):
         raise InvalidTrigger(_no_interval(interval))
     else:
-        seconds = float(interval)
+        seconds = float(interval) if abs(interval) <= _LONGEST else math.inf
     if not math.isfinite(seconds) or not 0 < seconds <= _LONGEST:
         raise InvalidTrigger(f"an interval must be above zero and at most a century, not {interval!r}")
     return seconds
@@ -241,19 +274,20 @@ def _parse_text(text: str) -> float:
             f"{text!r} is not an interval: write a number and a unit (w d h m s ms), "
             f'such as "90s", "4h" or "1d12h"'
         )
-    return math.fsum(float(number) * _UNITS[unit.lower()] for number, unit in parts)
+    return math.fsum(float(number) * _UNITS[unit.lower()] for number, unit in parts) / 1000
 
 
 def spoken(seconds: float) -> str:
     """The seconds in the notation that `parse` reads, largest units first."""
     left = round(seconds * 1000)
+    if left / 1000 != seconds:
+        return f"{Decimal(seconds):f}s"  # finer than milliseconds: in full, so that it reads back the same
     words = []
     for unit in ("d", "h", "m", "s", "ms"):
-        size = round(_UNITS[unit] * 1000)
-        count, left = divmod(left, size)
+        count, left = divmod(left, _UNITS[unit])
         if count:
             words.append(f"{count}{unit}")
-    return "".join(words) or f"{seconds:g}s"
+    return "".join(words)
 
 
 def _aware(when: datetime) -> datetime:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bgtasks.contracts import Absent, StrictConfig
-from bgtasks.errors import InvalidSetting, InvalidTrigger, UnknownTask, nearest
+from bgtasks.errors import InvalidSetting, InvalidTrigger, nearest
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry
 from bgtasks.spec import RESOURCES, Scope, Spec, TaskSpec, WorkerSpec, parameters
@@ -171,9 +171,11 @@ class Wiring:
         if source is None or (value := self._read(source.name, default=None)) is None:
             return spec.trigger
         try:
-            return Every(float(value) * source.unit)
-        except (InvalidTrigger, TypeError, ValueError):
-            return f"off: {source.name} is {value!r}, which is no interval above zero"
+            if not isinstance(value, bool):
+                return Every(float(value) * source.unit)
+        except (InvalidTrigger, TypeError, ValueError, OverflowError):
+            pass
+        return f"off: {source.name} is {value!r}, which is no interval above zero"
 
     def _read(self, name: str, *, default: Any) -> Any:
         config = self._config
@@ -218,8 +220,6 @@ def select(registry: Registry, only: Iterable[str] | None, exclude: Iterable[str
 
 
 def _resolve(registry: Registry, name: str) -> str:
-    if name in registry.broken:
-        raise UnknownTask(name, [spec.name for spec in registry])
     return registry.resolve(name).name
 
 

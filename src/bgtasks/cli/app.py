@@ -24,9 +24,9 @@ def about(
 ) -> None:
     """Background tasks for asyncio AI assistants."""
     if version:
-        from bgtasks import __version__
+        from importlib.metadata import version as installed
 
-        typer.echo(f"bgtasks {__version__}")
+        typer.echo(f"bgtasks {installed('bgtasks')}")
         raise typer.Exit
 
 

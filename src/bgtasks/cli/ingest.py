@@ -54,7 +54,8 @@ async def _take(path: Path, size: int, held: Resources, settings: Settings) -> T
     cache = MessageCache(given(held.redis), settings.namespace)
     graph = None if isinstance(held.kg_manager, Absent) else held.kg_manager
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         line = bar.add_task(path.name, total=size)
         return await take_in(read_file(path), cache, graph, progress=lambda n: bar.advance(line, n))
 

@@ -53,10 +53,12 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[Message | BadLine]:
             yield _message(json.loads(decoded))
         except json.JSONDecodeError as error:
             yield BadLine(number, f"not JSON: {error.msg} at column {error.colno}")
-        except RecursionError:
-            yield BadLine(number, "not a message: nested too deeply")
         except InvalidMessage as error:
             yield BadLine(number, str(error))
+        except RecursionError:
+            yield BadLine(number, "not a message: nested too deeply")
+        except ValueError as error:  # a number of five thousand digits
+            yield BadLine(number, f"not JSON: {str(error).partition(';')[0]}")
 
 
 def _message(entry: Any) -> Message:
@@ -66,7 +68,7 @@ def _message(entry: Any) -> Message:
         raise InvalidMessage(f"lacks {', '.join(missing)}")
     origin = entry.get("origin", "human")
     if origin not in _ORIGINS:
-        raise InvalidMessage(f"origin is one of {', '.join(_ORIGINS)}, not {origin!r}")
+        raise InvalidMessage(f"origin is one of {', '.join(_ORIGINS)}, not {_short(origin)}")
     return Message(
         channel=_word(entry, "channel"),
         id=_word(entry, "id"),
@@ -99,5 +101,10 @@ def _instant(value: Any) -> datetime:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise InvalidMessage(f"ts {value!r} is no instant: {error}") from error
+        raise InvalidMessage(f"ts {_short(value)} is no instant: {_short(error)}") from error
     raise InvalidMessage(f"ts is ISO 8601 text or seconds since 1970, not {type(value).__name__}")
+
+
+def _short(value: object) -> str:
+    shown = str(value) if isinstance(value, Exception) else repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:59]}…"

@@ -105,7 +105,7 @@ class LogListener:
                 self._log.debug("run cancelled", reason=reason, **fields)
             case Done(result):
                 self._log.debug("run done", result=result, **fields)
-        if not isinstance(event.outcome, Cancelled) and self._failing.pop(event.task, "") != "":
+        if isinstance(event.outcome, Done | Skipped) and self._failing.pop(event.task, "") != "":
             self._log.info("task recovered", **fields)
 
     def _run_failed(self, failed: Failed, failures: int, fields: dict[str, Any]) -> None:
