@@ -16,16 +16,29 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from bgtasks.errors import ConfigurationError, ResourceUnavailable, UnsuitableServer, redact
+from bgtasks.errors import ConfigurationError, ResourceUnavailable, UnsuitableServer
 
-__all__ = ["CALL_TIMEOUT", "COMMANDS", "calls", "check", "open_redis", "refuse_cluster", "text"]
+__all__ = [
+    "CALL_TIMEOUT",
+    "COMMANDS",
+    "URL_FORMS",
+    "calls",
+    "check",
+    "encodable",
+    "open_redis",
+    "refuse_cluster",
+    "text",
+]
 
 CALL_TIMEOUT = 5.0
 """Seconds that one call, or one short group of calls, may take."""
 
+URL_FORMS = "write redis://host:6379/0, rediss://… or unix:///path, with special characters %-encoded"
+
 COMMANDS = (
-    "EVALSHA", "EXISTS", "HEXISTS", "HGETALL", "HSET", "SCRIPT", "XADD", "XLEN", "XRANGE", "XTRIM",
-    "ZADD", "ZRANGEBYSCORE", "ZREM", "ZSCORE",
+    "DEL", "EVALSHA", "EXEC", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT", "TYPE",
+    "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
+    "ZSCORE",
 )  # fmt: skip
 """Commands that the built-in tasks and the message cache need."""
 
@@ -45,10 +58,9 @@ def open_redis(url: str, **options: Any) -> Redis:
     limits = {"socket_timeout": CALL_TIMEOUT, "socket_connect_timeout": 2.0, "retry": retry, **options}
     try:
         return Redis.from_url(url, **limits)
-    except (ValueError, AttributeError) as error:
-        raise ConfigurationError(
-            f"{redact(url)!r} is not a Redis URL: write redis://host:6379/0, rediss://… or unix:///path"
-        ) from error
+    except (ValueError, AttributeError):
+        # Without the URL and the cause: wherever the mistake is, a password may be beside it.
+        raise ConfigurationError(f"the URL of Redis cannot be read: {URL_FORMS}") from None
 
 
 @asynccontextmanager
@@ -66,35 +78,42 @@ async def calls(resource: str = "redis", within: float = CALL_TIMEOUT) -> AsyncI
     try:
         async with asyncio.timeout(within):
             yield
-    except (redis_errors.AuthenticationError, redis_errors.AuthorizationError) as error:
-        raise UnsuitableServer(f"{resource}: the server refused the credentials: {error}") from error
-    except redis_errors.NoPermissionError as error:
-        raise UnsuitableServer(f"{resource}: the user lacks a permission: {error}") from error
-    except redis_errors.InvalidResponse as error:
-        raise UnsuitableServer(_not_redis(resource)) from error
-    except (
-        redis_errors.ConnectionError,
-        redis_errors.TimeoutError,
-        redis_errors.BusyLoadingError,
-        redis_errors.ReadOnlyError,
-        redis_errors.ClusterDownError,
-        redis_errors.MasterDownError,
-    ) as error:
-        if "Protocol Error" in str(error) or "Protocol error" in str(error):
-            raise UnsuitableServer(_not_redis(resource)) from error
-        raise ResourceUnavailable(resource, str(error) or type(error).__name__) from error
+    except redis_errors.RedisError as error:
+        raise _ours(resource, error) from error
     except TimeoutError as error:
         raise ResourceUnavailable(resource, f"no answer within {within:g} s") from error
     except OSError as error:
         raise ResourceUnavailable(resource, str(error)) from error
-    except redis_errors.ResponseError as error:
-        if "unknown" in str(error).lower() and "command" in str(error).lower():
-            raise UnsuitableServer(
-                f"{resource}: the server lacks a command that is needed ({error}); "
-                f"bgtasks needs Redis 6.2 or newer with these commands neither renamed nor disabled: "
-                f"{' '.join(COMMANDS)}"
-            ) from error
-        raise
+
+
+_AWAY = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.BusyLoadingError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+)
+_REFUSED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
+
+
+def _ours(resource: str, error: redis_errors.RedisError) -> Exception:
+    """The error of ours that `error` stands for; itself, where a single command was at fault."""
+    said = str(error)
+    if isinstance(error, _REFUSED) or isinstance(error.__cause__, _REFUSED):
+        return UnsuitableServer(f"{resource}: the server refused the credentials: {said}")
+    if isinstance(error, redis_errors.InvalidResponse) or "protocol error" in said.lower():
+        return UnsuitableServer(_not_redis(resource))
+    if isinstance(error, _AWAY):
+        return ResourceUnavailable(resource, said or type(error).__name__)
+    if isinstance(error, redis_errors.NoPermissionError) or "ACL" in said or "can't run this command" in said:
+        return UnsuitableServer(f"{resource}: the user may not do what is needed: {said}")
+    if "unknown" in said.lower() and "command" in said.lower():
+        return UnsuitableServer(
+            f"{resource}: the server lacks a command that is needed ({said}); bgtasks needs Redis 6.2 or "
+            f"newer with these commands neither renamed nor disabled: {' '.join(COMMANDS)}"
+        )
+    return error
 
 
 async def check(client: Any, *, within: float = 2.5, commands: Iterable[str] = COMMANDS) -> None:
@@ -113,13 +132,17 @@ async def check(client: Any, *, within: float = 2.5, commands: Iterable[str] = C
     refuse_cluster(client)
     names = [name.lower() for name in commands]
     async with calls("redis", within):
-        await client.ping()
         try:
-            known = await client.execute_command("COMMAND", "INFO", *names)
-        except redis_errors.ResponseError:  # forbidden: the first use will tell
-            return
-    listed = known.values() if isinstance(known, dict) else known
-    have = {_command_name(entry) for entry in listed if entry}
+            answered = await client.ping()
+        except redis_errors.ResponseError as error:
+            if isinstance(_ours("redis", error), UnsuitableServer):
+                raise
+            answered = False
+        if answered is not True:
+            raise UnsuitableServer(_not_redis("redis"))
+        have = await _known_commands(client, names)
+    if have is None:
+        return
     if missing := [name.upper() for name in names if name not in have]:
         raise UnsuitableServer(
             f"redis: the server lacks {', '.join(missing)}: remove its rename-command, or use a server "
@@ -142,14 +165,36 @@ def refuse_cluster(client: Any) -> None:
         )
 
 
+def encodable(value: str) -> str:
+    """The text without lone surrogates, which no encoding of a client can carry: "?" in their place."""
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
 def text(value: Any) -> str:
     """What a client answered, as text, whether or not it decodes responses."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _command_name(entry: Any) -> str:
-    name = entry.get("name") if isinstance(entry, dict) else entry[0]
-    return text(name).lower()
+async def _known_commands(client: Any, names: list[str]) -> set[str] | None:
+    """Those of `names` that the server has; None where it may not be asked.
+
+    Asked in a script, since redis-py cannot read the answer for a command that is missing.
+    """
+    try:
+        known = await client.eval(_KNOWN, 0, *names)
+    except redis_errors.ResponseError:
+        return None
+    return {text(name) for name in known}
+
+
+_KNOWN = """
+local found = {}
+for _, name in ipairs(ARGV) do
+  local answer = redis.call('COMMAND', 'INFO', name)
+  if answer[1] then found[#found + 1] = name end
+end
+return found
+"""
 
 
 def _not_redis(resource: str) -> str:

@@ -145,7 +145,11 @@ class Job:
         # From the anchor by a whole number of steps: adding up intervals would gather rounding errors,
         # and an instant computed anew may come out a hair later than the same one did before.
         self._steps = max(self._steps, int((mono - self._anchor) // every.seconds)) + 1
-        return self._anchor + self._steps * every.seconds
+        due = self._anchor + self._steps * every.seconds
+        if due <= mono:
+            self._steps += 1
+            due += every.seconds
+        return due
 
     def _place(self, at: datetime | None, mono: float, wall: datetime, random: Random) -> None:
         self.at = at

@@ -53,7 +53,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The run was ended from outside, by a stop of the scheduler or of its event loop."""
+    """The run was ended by a stop of the scheduler."""
 
     reason: str = "the scheduler was stopped"
 

@@ -29,7 +29,7 @@ class Run:
     """One run of a task: what is run, why now, and how often it failed before, in a row.
 
     `stop_requested` is set by whoever cancels the run on purpose; it tells a stop from a task that
-    cancelled itself.
+    cancelled itself. `outcome` is None until the run has ended, and stays so if it never began.
     """
 
     task: str
@@ -40,6 +40,7 @@ class Run:
     due: datetime
     failures: int = 0
     stop_requested: bool = False
+    outcome: Outcome | None = None
 
 
 current_run: ContextVar[Run | None] = ContextVar("bgtasks_current_run", default=None)
@@ -56,7 +57,7 @@ class Runner:
         self._clock = clock
 
     async def run(self, run: Run) -> Outcome:
-        """Run it and return its outcome; `RunStarted` and `RunFinished` frame it on the bus.
+        """Run it, note its outcome and return it; `RunStarted` and `RunFinished` frame it on the bus.
 
         A `CancelledError` is recorded and raised again: as `Cancelled` if a stop was requested, else as
         a failure of this run. `SystemExit` and `KeyboardInterrupt` are recorded and then raised out of
@@ -85,6 +86,7 @@ class Runner:
         return outcome
 
     def _finished(self, run: Run, started: float, outcome: Outcome) -> None:
+        run.outcome = outcome
         failures = run.failures + 1 if isinstance(outcome, Failed) else 0
         seconds = self._clock.monotonic() - started
         self._bus.emit(RunFinished(run.task, run.run_id, outcome, seconds, failures))

@@ -27,7 +27,7 @@ from bgtasks.events import (
 )
 from bgtasks.job import Job
 from bgtasks.outages import Outages
-from bgtasks.outcomes import Deferred, Failed, Outcome, Skipped
+from bgtasks.outcomes import Deferred, Done, Failed, Outcome, Skipped
 from bgtasks.runner import Run, Runner
 from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, place
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
@@ -307,7 +307,7 @@ class BackgroundScheduler:
         wait = LONGEST_SLEEP
         if self._heap:
             wait = min(wait, max(0.0, self._heap[0][0] - self._clock.monotonic()))
-        self._timer = self._loop.call_at(self._loop.time() + wait, self._tick, context=self._context)
+        self._timer = self._loop.call_at(self._loop.time() + wait, self._tick, context=self._context.copy())
 
     def _tick(self) -> None:
         self._timer = None
@@ -357,17 +357,15 @@ class BackgroundScheduler:
             self._runner.run(run), name=f"bgtasks:{job.name}:{run.run_id}", context=self._context.copy()
         )
         self._runs[task] = job
-        task.add_done_callback(self._ended, context=self._context)
+        task.add_done_callback(self._ended, context=self._context.copy())
 
     def _ended(self, task: asyncio.Task[Outcome]) -> None:
         job = self._runs.pop(task, None)
         if job is None:  # of an event loop that was given up
             return
         run, job.run = job.run, None
-        outcome = None if task.cancelled() else task.result()
-        stopped = run is not None and run.stop_requested
-        failed = isinstance(outcome, Failed) or (outcome is None and not stopped)
-        job.failures = job.failures + 1 if failed else 0
+        outcome = None if run is None else run.outcome
+        job.failures = job.failures + 1 if isinstance(outcome, Failed) else 0
         if not self.running:
             return
         if job.waits_for_end:
@@ -380,7 +378,7 @@ class BackgroundScheduler:
     def _note_resource(self, job: Job, outcome: Outcome | None) -> None:
         """Come back soon to a server that does not answer; once it does, try all that wait for it."""
         missing = outcome.resource if isinstance(outcome, Deferred) else None
-        if job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
+        if job.waiting_for is not None and isinstance(outcome, Done | Skipped):
             resource = job.waited()
             if self._outages.end(resource):
                 for other in self._jobs.values():

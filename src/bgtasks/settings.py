@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
@@ -39,8 +39,12 @@ class Settings(BaseSettings):
     graph_name: str = Field("bgtasks", min_length=1, description="the graph's key in FalkorDB")
     namespace: str = Field("bgtasks", min_length=1, description="what every key in Redis begins with")
     data_dir: Path | None = Field(None, description="where the embedded server keeps its data")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    stop_timeout: float = Field(10.0, gt=0, description="seconds a stop waits for running tasks")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="DEBUG, INFO, WARNING or ERROR"
+    )
+    stop_timeout: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="seconds a stop waits for running tasks"
+    )
 
     background_scheduler_chat_llm_enabled: bool = Field(
         True, description="whether tasks that call the chat LLM run"
@@ -48,7 +52,7 @@ class Settings(BaseSettings):
     background_scheduler_log_rag_ingest_enabled: bool = Field(False, description="log ingestion")
     starwiki_enabled: bool = Field(False, description="wiki upkeep")
     starwiki_lint_interval_minutes: float = Field(
-        360.0, gt=0, description="minutes between two lints of the wiki"
+        360.0, gt=0, allow_inf_nan=False, description="minutes between two lints of the wiki"
     )
     ka_enabled: bool = Field(False, description="knowledge anchoring and the daily epoch")
     ka_dedup_enabled: bool = Field(False, description="deduplication of the knowledge graph")
@@ -62,14 +66,16 @@ class Settings(BaseSettings):
         Raises:
             InvalidSetting: A variable under the prefix is no setting, or a value cannot be read.
         """
-        _refuse_unknown(cls)
         try:
+            _refuse_unknown(cls)
             return cls(**overrides)
         except ValidationError as error:
             problems = "; ".join(
                 f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
             )
             raise InvalidSetting(f"{problems} (see `bgtasks settings`)") from None
+        except UnicodeDecodeError as error:
+            raise InvalidSetting(f".env is not UTF-8 text: {error.reason}; save it as UTF-8") from None
 
 
 def namespace_of(config: Any) -> str:

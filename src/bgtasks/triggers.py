@@ -31,6 +31,8 @@ type Interval = float | int | str | timedelta
 
 _UNITS = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}  # in ms
 _PART = r"(\d+(?:\.\d+)?)\s*(ms|[wdhms])\s*"
+_SHORTEST_SEASON = timedelta(days=7)
+"""No zone keeps a UTC offset for less: Morocco's, around Ramadan, are of some weeks."""
 _LONGEST = 100 * 365 * 86_400.0
 _ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -159,23 +161,33 @@ class Cron:
         cronsim steps through real time by whole hours, which after a shift by half an hour (Lord Howe)
         passes over matches. Within a span of one offset no step can.
         """
-        offset = self._offset(when)
+        span, after = when, when
         while True:
-            due = next(self._dues(when, timezone(offset)), None)
-            if due is None or self._offset(due) == offset:
-                return None if due is None else due.astimezone(UTC)
-            change = self._change(when, due.astimezone(UTC), offset)
-            when, offset = change - timedelta(seconds=1), self._offset(change)
+            due = next(self._dues(after, timezone(self._offset(span))), None)
+            if due is None:
+                return None
+            change = self._change(span, due)
+            if change is None:
+                return due.astimezone(UTC)
+            span, after = change, change - timedelta(seconds=1)
 
-    def _change(self, before: datetime, after: datetime, offset: timedelta) -> datetime:
-        """An instant, to the second, at which the zone's UTC offset changes away from `offset`."""
-        while after - before > timedelta(seconds=1):
-            middle = before + (after - before) / 2
-            if self._offset(middle) == offset:
-                before = middle
-            else:
-                after = middle
-        return after.replace(microsecond=0)
+    def _change(self, begin: datetime, end: datetime) -> datetime | None:
+        """The first second after `begin` with another UTC offset; None if there is none by `end`."""
+        offset = self._offset(begin)
+        before = begin
+        while before < end:
+            after = min(before + _SHORTEST_SEASON, end)
+            if self._offset(after) == offset:
+                before = after
+                continue
+            while after - before > timedelta(seconds=1):
+                middle = before + (after - before) / 2
+                if self._offset(middle) == offset:
+                    before = middle
+                else:
+                    after = middle
+            return after.replace(microsecond=0)
+        return None
 
     def _offset(self, when: datetime) -> timedelta:
         return when.astimezone(self.zone).utcoffset() or timedelta(0)

@@ -9,7 +9,7 @@ from tests.support.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 
-LEAKS = '''
+LEAKS = """
 import asyncio
 
 
@@ -37,7 +37,7 @@ def test_that_forgets_an_exception():
 
 def test_that_never_awaits_a_coroutine():
     asyncio.sleep(0)
-'''
+"""
 
 
 def test_a_leak_or_a_complaint_of_asyncio_fails_the_test_that_made_it(tmp_path: Path) -> None:
@@ -45,7 +45,9 @@ def test_a_leak_or_a_complaint_of_asyncio_fails_the_test_that_made_it(tmp_path: 
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
 
-    ended = run_python("-m", "pytest", "test_leaks.py", "-p", "no:randomly", "-p", "no:cacheprovider", cwd=tmp_path)
+    ended = run_python(
+        "-m", "pytest", "test_leaks.py", "-p", "no:randomly", "-p", "no:cacheprovider", cwd=tmp_path
+    )
 
     said = ended.stdout
     assert "1 failed, 3 passed, 2 errors" in said  # a failing fixture is an error, after a test that passed

@@ -73,15 +73,8 @@ def import_tasks(modules: Iterable[str]) -> None:
 
 
 def log_to_stderr(level: str) -> None:
-    """Send log lines to stderr, each with the run it belongs to.
-
-    Raises:
-        ConfigurationError: `level` is no level.
-    """
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise ConfigurationError(f"BGTASKS_LOG_LEVEL is DEBUG, INFO, WARNING or ERROR, not {level!r}")
+    """Send log lines to stderr, each with the run it belongs to."""
     handler = logging.StreamHandler()
     handler.addFilter(RunContextFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(task)s] %(message)s"))
-    logging.basicConfig(level=number, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler])

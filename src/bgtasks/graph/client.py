@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from bgtasks.connect import calls
-from bgtasks.errors import ConfigurationError, InvalidMessage, MissingExtra, redact
+from bgtasks.connect import URL_FORMS, calls, encodable
+from bgtasks.errors import ConfigurationError, InvalidMessage, MissingExtra
 
 if TYPE_CHECKING:
     from falkordb.asyncio import FalkorDB
@@ -80,8 +80,8 @@ class KnowledgeGraph:
                 socket_timeout=CONNECT_TIMEOUT,
                 retry=SynchronousRetry(NoBackoff(), 0),
             )
-        except (ValueError, AttributeError) as error:
-            raise ConfigurationError(f"{redact(self._url)!r} is not a FalkorDB URL") from error
+        except (ValueError, AttributeError):
+            raise ConfigurationError(f"the URL of FalkorDB cannot be read: {URL_FORMS}") from None
         async with calls("kg_manager", 2 * CONNECT_TIMEOUT):
             # The constructor asks the server a question, synchronously, with the pool's own arguments.
             database = await asyncio.to_thread(FalkorDB, connection_pool=pool)
@@ -131,11 +131,11 @@ class KnowledgeGraph:
 def _clean(value: Any) -> Any:
     """The value as FalkorDB's parameter header can carry it."""
     if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+        return encodable(value.replace("\x00", ""))
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidMessage(f"{value} cannot be stored in the graph: a number must be finite")
     if isinstance(value, Mapping):
-        return {str(key): _clean(item) for key, item in value.items()}
+        return {_clean(str(key)): _clean(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_clean(item) for item in value]
     return value

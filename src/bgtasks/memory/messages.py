@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from bgtasks.connect import calls, refuse_cluster, text
+from bgtasks.connect import calls, encodable, refuse_cluster, text
 from bgtasks.errors import InvalidMessage
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ __all__ = ["BATCH", "Message", "MessageCache"]
 BATCH = 200
 """Messages per script call: some milliseconds of the server's time."""
 
+_LATEST = 253_402_214_400_000  # the last day of the year 9999, in ms: later ones cannot be read back
+
 type Origin = Literal["human", "agent", "recalled", "tool"]
 
 # The entry is written before its id is noted: a script that is refused half-way (out of memory) then
 # leaves a message that can be taken again, not an id without one.
 _INGEST = """
 local added = 0
-local newest = 0
+local newest = -1
 for i = 2, #ARGV, 6 do
   local mid, ts = ARGV[i], tonumber(ARGV[i + 3])
   if redis.call('HEXISTS', KEYS[2], mid) == 0 then
@@ -46,7 +48,7 @@ for i = 2, #ARGV, 6 do
   if ts > newest then newest = ts end
 end
 local known = redis.call('ZSCORE', KEYS[3], ARGV[1])
-if newest > 0 and (not known or newest > tonumber(known)) then
+if newest >= 0 and (not known or newest > tonumber(known)) then
   redis.call('ZADD', KEYS[3], string.format('%.0f', newest), ARGV[1])
 end
 return added
@@ -68,7 +70,7 @@ class Message:
         cursor: The entry id in the channel's stream, once stored.
 
     Raises:
-        InvalidMessage: A part is empty, or `ts` is naive or before 1970.
+        InvalidMessage: A part is empty, or `ts` is naive or not between the years 1970 and 9999.
     """
 
     channel: str
@@ -86,8 +88,8 @@ class Message:
                 raise InvalidMessage(f"{label} is empty")
         if self.ts.utcoffset() is None:
             raise InvalidMessage(f"ts {self.ts.isoformat()} says no time zone: add one, such as +00:00")
-        if self.ts.timestamp() < 0:
-            raise InvalidMessage(f"ts {self.ts.isoformat()} is before 1970")
+        if not 0 <= self.ms < _LATEST:
+            raise InvalidMessage(f"ts {self.ts.isoformat()} is not between the years 1970 and 9999")
 
     @property
     def ms(self) -> int:
@@ -127,10 +129,10 @@ class MessageCache:
                 raise InvalidMessage(f"message {message.id} belongs to {message.channel}, not to {channel}")
         added = 0
         for start in range(0, len(messages), BATCH):
-            fields = [_encoded(channel)]
+            fields = [encodable(channel)]
             for each in messages[start : start + BATCH]:
-                fields += [_encoded(each.id), _encoded(each.author), _encoded(each.role), str(each.ms)]
-                fields += [_encoded(each.text), each.origin]
+                fields += [encodable(each.id), encodable(each.author), encodable(each.role), str(each.ms)]
+                fields += [encodable(each.text), each.origin]
             keys = [self._log(channel), self._key("chan", channel, "mid"), self._key("active")]
             async with calls():
                 added += int(await self._ingest(keys=keys, args=fields))
@@ -163,12 +165,7 @@ class MessageCache:
         return self._key("chan", channel, "log")
 
     def _key(self, *parts: str) -> str:
-        return ":".join((self._namespace, *(_encoded(part) for part in parts)))
-
-
-def _encoded(value: str) -> str:
-    """The text without lone surrogates, which no encoding of Redis' clients can carry."""
-    return value.encode("utf-8", "replace").decode("utf-8")
+        return ":".join((self._namespace, *(encodable(part) for part in parts)))
 
 
 def _message(channel: str, entry: Any, fields: dict[Any, Any]) -> Message:

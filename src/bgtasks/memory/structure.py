@@ -28,8 +28,9 @@ SPEAKS_IN, MENTIONS = "speaks_in", "mentions"
 _STRENGTH = {SPEAKS_IN: 0.1, MENTIONS: 0.2}
 _HANDLE = re.compile(r"(?<![\w@])@(\w[\w.-]*\w|\w)")
 
-# Neither list is ever empty (every message has an author who speaks in its channel): UNWIND [] would
-# drop the row and with it the rest of the query.
+# The cursor is handed on through every WITH: an aggregate without it would give a row, and so go on, even
+# where the compare-and-set left none. Neither list is ever empty (every message has an author who speaks
+# in its channel): UNWIND [] would drop the row and with it the rest of the query.
 _APPLY = """
 MERGE (c:Cursor {id: $cursor}) ON CREATE SET c.pos = ''
 WITH c WHERE c.pos = $expected SET c.pos = $position
@@ -38,12 +39,14 @@ MERGE (e:Entity {id: x.id})
   ON CREATE SET e.name = x.name, e.kind = x.kind, e.created = x.seen, e.seen = x.seen
 SET e.seen = CASE WHEN x.seen > e.seen THEN x.seen ELSE e.seen END,
     e.name = CASE WHEN x.signed THEN x.name ELSE e.name END
-WITH count(*) AS nodes UNWIND $edges AS y
+WITH c, count(*) AS nodes UNWIND $edges AS y
 MATCH (s:Entity {id: y.s}), (o:Entity {id: y.o})
 MERGE (s)-[r:REL {p: y.p}]->(o) ON CREATE SET r.w = 0.0, r.t = y.t, r.n = 0
-WITH r, y, CASE WHEN y.t > r.t THEN y.t ELSE r.t END AS t
-WITH r, y, t, 1 - (1 - r.w * 2.0 ^ ((r.t - t) / $half_life)) * (1 - y.w * 2.0 ^ ((y.t - t) / $half_life)) AS w
+WITH c, r, y, CASE WHEN y.t > r.t THEN y.t ELSE r.t END AS t
+WITH c, r, y, t,
+  1 - (1 - r.w * 2.0 ^ ((r.t - t) / $half_life)) * (1 - y.w * 2.0 ^ ((y.t - t) / $half_life)) AS w
 SET r.w = w, r.t = t, r.n = r.n + y.n, r.dies_at = t + $half_life * log(w / $threshold) / log(2)
+RETURN c.pos, count(r)
 """
 
 
@@ -87,7 +90,7 @@ async def weave(
         authors |= {message.author for message in window}
         nodes, edges = _evidence(channel, window, authors, half_life)
         reached = _padded(window[-1].cursor)
-        await graph.query(
+        rows = await graph.query(
             _APPLY,
             {
                 "cursor": cursor_id,
@@ -99,10 +102,12 @@ async def weave(
                 "threshold": THRESHOLD,
             },
         )
-        position, expected = await _position(graph, cursor_id), position
-        if position == reached:
+        if rows:
+            position = reached
             total += Woven(len(window), len(nodes), len(edges))
-        elif position == expected:
+            continue
+        expected, position = position, await _position(graph, cursor_id)
+        if position == expected:
             raise ResourceUnavailable("kg_manager", "a window of messages was not applied")
     return total
 
@@ -180,4 +185,5 @@ def _name_pattern(authors: set[str]) -> re.Pattern[str] | None:
         return None
     longest_first = sorted(authors, key=lambda name: (-len(name), name))
     alternatives = "|".join(re.escape(name) for name in longest_first)
-    return re.compile(rf"(?<!\w)(?:{alternatives})(?!\w)", re.IGNORECASE)
+    # Not as part of a word, of a handle (matched by itself) or of an e-mail address.
+    return re.compile(rf"(?<![\w@])(?<!\w\.)(?:{alternatives})(?![\w@]|[.-]\w)", re.IGNORECASE)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from bgtasks.connect import calls, refuse_cluster, text
-from bgtasks.errors import BgTasksError, InvalidMessage
+from bgtasks.connect import calls, encodable, refuse_cluster, text
+from bgtasks.errors import InvalidMessage, InvalidTrigger
 from bgtasks.triggers import Cron, Once, Trigger
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ for i = 3, #ARGV, 4 do
   local at = redis.call('ZSCORE', schedule, id)
   if at and tonumber(at) == tonumber(due) then
     local item = prefix .. id
+    local kept = redis.call('TYPE', item).ok == 'hash'
     local status = 'done'
     if broken ~= '' then
       status = 'broken'
@@ -61,7 +62,7 @@ for i = 3, #ARGV, 4 do
       redis.call('ZADD', schedule, after, id)
     else
       redis.call('ZREM', schedule, id)
-      if redis.call('EXISTS', item) == 1 then
+      if kept then
         redis.call('HSET', item, 'status', status, 'why', broken)
         redis.call('ZADD', ended, now, id)
       end
@@ -174,19 +175,19 @@ class PromptStore:
             )
         prompt = Prompt(
             id=self._new_id(),
-            text=prompt_text,
+            text=encodable(prompt_text),
             trigger=trigger,
-            user=user,
-            channel=channel,
-            agent=agent,
+            user=encodable(user),
+            channel=encodable(channel),
+            agent=encodable(agent),
             due=due,
         )
         record = {
             "text": prompt.text,
             "trigger": _written(trigger),
-            "user": user,
-            "channel": channel,
-            "agent": agent,
+            "user": prompt.user,
+            "channel": prompt.channel,
+            "agent": prompt.agent,
             "status": "active",
             "created": str(_ms(now)),
         }
@@ -224,9 +225,9 @@ class PromptStore:
             for each in ids:
                 together.hgetall(self._item(each))
                 together.zscore(self._schedule, each)
-            answers = await together.execute()
+            answers = await together.execute(raise_on_error=False)
         rows = zip(ids, answers[::2], answers[1::2], strict=True)
-        return [_read(each, record, due) for each, record, due in rows if record]
+        return [_read(each, record, due) for each, record, due in rows if record and isinstance(record, dict)]
 
     async def tick(self, now: datetime) -> Ticked:
         """Put every prompt that is due at `now` on the stream and set its next due instant.
@@ -283,9 +284,9 @@ class PromptStore:
             async with self._redis.pipeline(transaction=False) as together:
                 for prompt_id, _ in entries:
                     together.hget(self._item(text(prompt_id)), "trigger")
-                triggers = await together.execute()
+                triggers = await together.execute(raise_on_error=False)  # another type under the key
         return [
-            (text(prompt_id), int(at), None if written is None else text(written))
+            (text(prompt_id), int(at), text(written) if isinstance(written, str | bytes) else None)
             for (prompt_id, at), written in zip(entries, triggers, strict=True)
         ]
 
@@ -296,10 +297,10 @@ class PromptStore:
 def _next_due(written: str | None, now: datetime) -> tuple[str | int, str]:
     """The next due instant in ms after `now`, or "" for none; and why the record is broken, or ""."""
     if written is None:
-        return "", "its record is gone"
+        return "", "its record, or the trigger in it, is gone"
     try:
         after = _trigger(written).next_after(now)
-    except (BgTasksError, ValueError, KeyError, TypeError) as error:
+    except InvalidTrigger as error:
         return "", f"its trigger cannot be read: {error}"
     return ("" if after is None else _ms(after)), ""
 
@@ -311,17 +312,27 @@ def _written(trigger: Once | Cron) -> str:
 
 
 def _trigger(written: str) -> Trigger:
-    record = json.loads(written)
-    if "cron" in record:
-        return Cron(record["cron"], record["zone"])
-    return Once(datetime.fromisoformat(record["once"]))
+    """Read a trigger back.
+
+    Raises:
+        InvalidTrigger: It is not what `_written` writes; an operator may have edited it.
+    """
+    try:
+        match json.loads(written):
+            case {"cron": str() as expression, "zone": str() as zone}:
+                return Cron(expression, zone)
+            case {"once": str() as when}:
+                return Once(datetime.fromisoformat(when))
+    except (ValueError, RecursionError) as error:
+        raise InvalidTrigger(str(error)) from error
+    raise InvalidTrigger("neither a cron expression with its zone nor an instant")
 
 
 def _read(prompt_id: str, record: dict[Any, Any], due: float | None) -> Prompt:
     held = {text(key): text(value) for key, value in record.items()}
     try:
         trigger = _trigger(held.get("trigger", ""))
-    except (BgTasksError, ValueError, KeyError, TypeError):
+    except InvalidTrigger:
         trigger = None
     return Prompt(
         id=prompt_id,

@@ -1,0 +1,352 @@
+"""`KnowledgeGraph` and the schema, on a real FalkorDB."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis.asyncio
+from blockbuster import blockbuster_ctx
+from tests.support.servers import bundled_redis, free_port, listening, redis_server
+
+from bgtasks.contracts import KnowledgeGraphLike
+from bgtasks.errors import (
+    ConfigurationError,
+    InvalidMessage,
+    MissingExtra,
+    ResourceUnavailable,
+    UnsuitableServer,
+)
+from bgtasks.graph import KnowledgeGraph, ensure_schema
+from bgtasks.graph.schema import entity_id
+
+pytestmark = pytest.mark.real
+
+type Connect = Callable[..., Awaitable[KnowledgeGraph]]
+
+STATEMENTS = [
+    "CREATE INDEX FOR (e:Entity) ON (e.id)",
+    "CREATE INDEX FOR (c:Cursor) ON (c.id)",
+    "CREATE INDEX FOR ()-[r:REL]-() ON (r.dies_at)",
+]
+
+
+# -- what a query carries ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 1, -1, 2**62, -(2**62), 0.0, -0.5, 0.1, 1e-7, 1.5e-300, 1e22, 1.7e308, 1_788_246_737_000.0),
+        *(
+            True,
+            False,
+            None,
+            "",
+            " ",
+            "Ada",
+            "Ääkkösiä 日本語",
+            "🦡\u200d🌱",
+            "two\nlines\r\n\ttabbed",
+            "\u2028\ufeff",
+        ),
+        *(
+            "it's",
+            'she said "hi"',
+            "back\\slash",
+            "\\",
+            "\\n",
+            "\\u0041",
+            "`tick`",
+            "$name",
+            "{}",
+            "-- //",
+            "a;b",
+            "'\"`\\",
+        ),
+        *([], [1, 2, 3], [1.5, "two", True], [[1], ["a", []]], ["Ä", "🦡", 'q"q']),
+        "x" * 100_000,
+    ],
+    ids=lambda value: repr(value)[:30].encode("ascii", "backslashreplace").decode(),
+)
+async def test_a_value_comes_back_as_it_went_in(graph: KnowledgeGraph, value: Any) -> None:
+    [[echoed]] = await graph.query("RETURN $value", {"value": value})
+    await graph.query("CREATE (:Thing {v: $value})", {"value": value})
+    [[stored]] = await graph.query("MATCH (t:Thing) RETURN t.v")
+
+    assert (echoed, type(echoed)) == (value, type(value))
+    assert (stored, type(stored)) == (value, type(value))
+
+
+async def test_mappings_and_lists_of_them_are_parameters(graph: KnowledgeGraph) -> None:
+    rows = await graph.query(
+        "UNWIND $rows AS r RETURN r.name, r.w, r.tags",
+        {
+            "rows": [
+                MappingProxyType({"name": "Ää", "w": 0.5, "tags": ["a"]}),
+                {"name": None, "w": 1, "tags": ()},
+            ]
+        },
+    )
+
+    assert rows == [["Ää", 0.5, ["a"]], [None, 1, []]]
+
+
+async def test_characters_that_cannot_be_stored_are_removed_or_replaced(graph: KnowledgeGraph) -> None:
+    awkward = {"text": "a\x00b \ud83d c", "list": ["\x00", "\udfff", None], "map": {"key": "\ud800"}}
+
+    [row] = await graph.query("RETURN $text, $list, $map", awkward)
+
+    assert row == ["ab ? c", ["", "?", None], {"key": "?"}]
+
+
+@pytest.mark.parametrize("key", ["k\x00", "k\ud800", "k k", "Ää", "@type", "1"])
+async def test_the_keys_of_a_mapping_are_cleaned_as_its_values_are(graph: KnowledgeGraph, key: str) -> None:
+    [[found]] = await graph.query("RETURN $map", {"map": {key: 1}})
+
+    assert list(found.values()) == [1]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+async def test_a_number_that_is_none_is_refused_wherever_it_is(graph: KnowledgeGraph, bad: float) -> None:
+    for params in ({"v": bad}, {"v": [1.0, bad]}, {"v": {"w": [bad]}}):
+        with pytest.raises(InvalidMessage, match="a number must be finite"):
+            await graph.query("RETURN $v", params)
+
+
+async def test_a_query_without_parameters_and_without_rows(graph: KnowledgeGraph) -> None:
+    assert await graph.query("MATCH (n:Nothing) RETURN n") == []
+    assert await graph.query("CREATE (:Thing)") == []
+    assert await graph.query("RETURN 1, 'two'") == [[1, "two"]]
+
+
+async def test_a_query_that_fails_writes_nothing(graph: KnowledgeGraph) -> None:
+    with pytest.raises(Exception, match=r"(?i)null"):
+        await graph.query("CREATE (:Kept) WITH 1 AS one UNWIND [1, null] AS id MERGE (:Thing {id: id})")
+
+    assert await graph.query("MATCH (n) RETURN count(n)") == [[0]]
+
+
+async def test_an_error_of_the_query_reaches_its_author(graph: KnowledgeGraph) -> None:
+    with pytest.raises(Exception, match=r"(?i)invalid|expected"):
+        await graph.query("MATCH oops")
+
+
+async def test_many_queries_at_once_share_the_connections(graph: KnowledgeGraph) -> None:
+    answers = await asyncio.gather(*(graph.query("RETURN $n", {"n": n}) for n in range(50)))
+
+    assert answers == [[[n]] for n in range(50)]
+
+
+async def test_a_cancelled_query_does_not_give_its_answer_to_the_next(graph: KnowledgeGraph) -> None:
+    for steps in range(12):
+        task = asyncio.create_task(graph.query("RETURN 'cancelled'"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+        answers = await asyncio.gather(*(graph.query("RETURN $n", {"n": n}) for n in range(4)))
+
+        assert answers == [[[n]] for n in range(4)]
+
+
+async def test_graphs_do_not_see_each_other_and_deleting_one_leaves_the_other(graphs: Connect) -> None:
+    one, other = await graphs(), await graphs("another graph: ☕ 'quoted'")
+    await one.query("CREATE (:Thing)")
+    await other.query("CREATE (:Thing), (:Thing)")
+
+    await one.delete()
+
+    assert await other.query("MATCH (n) RETURN count(n)") == [[2]]
+    assert await one.query("MATCH (n) RETURN count(n)") == [[0]]
+
+
+async def test_deleting_a_graph_that_does_not_exist_does_nothing(graphs: Connect) -> None:
+    graph = await graphs("never written")
+
+    await graph.delete()
+    await graph.delete()
+
+
+async def test_it_is_a_knowledge_graph_as_tasks_know_it_and_a_context_manager(graph_url: str) -> None:
+    async with await KnowledgeGraph.connect(graph_url, "context") as graph:
+        assert isinstance(graph, KnowledgeGraphLike)
+        assert graph.name == "context"
+        assert await graph.query("RETURN 1") == [[1]]
+        await graph.delete()
+
+
+# -- connecting ----------------------------------------------------------------------------------
+
+
+async def test_making_one_does_no_io_and_the_first_query_connects(falkordb: str) -> None:
+    late = Path(tempfile.mkdtemp(prefix="bgt-")) / "late.sock"
+    graph = KnowledgeGraph(f"unix://{late}", f"test-{uuid4().hex}")
+    try:
+        with pytest.raises(ResourceUnavailable):
+            await graph.query("RETURN 1")
+        late.symlink_to(falkordb.removeprefix("unix://"))
+        assert await asyncio.gather(*(graph.query("RETURN 1") for _ in range(5))) == [[[1]]] * 5
+    finally:
+        await graph.aclose()
+        shutil.rmtree(late.parent)
+
+
+async def test_closed_it_connects_again_when_it_is_asked_and_closing_twice_is_fine(
+    graph: KnowledgeGraph,
+) -> None:
+    for _ in range(2):
+        assert await graph.query("RETURN 1") == [[1]]
+        await graph.aclose()
+        await graph.aclose()
+
+
+async def test_a_broken_connection_is_said_once_and_then_replaced(falkordb: str) -> None:
+    graph = KnowledgeGraph(falkordb, f"test-{uuid4().hex}", max_connections=1)
+    admin: Any = redis.asyncio.Redis.from_url(falkordb)
+    try:
+        [[number]] = await graph.query("RETURN 1")
+        await admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        broken = 0
+        for _ in range(3):
+            try:
+                [[number]] = await graph.query("RETURN 2")
+            except ResourceUnavailable:
+                broken += 1
+    finally:
+        await graph.aclose()
+        await admin.aclose()
+
+    assert number == 2
+    assert broken <= 1
+
+
+async def test_an_unreachable_server_is_unavailable() -> None:
+    for url in (f"redis://127.0.0.1:{free_port()}/0", "unix:///tmp/bgt-no-such-socket"):
+        with pytest.raises(ResourceUnavailable, match="kg_manager is unavailable"):
+            await KnowledgeGraph.connect(url)
+
+
+@pytest.mark.parametrize("url", ["", "falkor", "http://host/", "redis://host:port/0", "localhost:6379"])
+async def test_an_url_that_cannot_be_read_is_an_error_of_configuration(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="the URL of FalkorDB cannot be read"):
+        await KnowledgeGraph.connect(url)
+
+
+async def test_something_else_at_the_port_is_said(graph_url: str) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with listening(talk) as port:
+        with pytest.raises(UnsuitableServer, match="not Redis"):
+            await KnowledgeGraph.connect(f"redis://127.0.0.1:{port}")
+
+
+async def test_a_redis_without_falkordb_is_found_out_by_the_first_query() -> None:
+    with redis_server(bundled_redis()) as url:
+        async with await KnowledgeGraph.connect(url) as graph:
+            with pytest.raises(UnsuitableServer, match="lacks a command"):
+                await graph.query("RETURN 1")
+
+
+async def test_a_missing_package_is_one_error_that_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [each for each in sys.modules if each == "falkordb" or each.startswith("falkordb.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "falkordb", None)
+
+    with pytest.raises(MissingExtra, match=r"pip install 'bgtasks\[memory\]'"):
+        await KnowledgeGraph.connect("redis://127.0.0.1:1")
+
+
+async def test_connecting_does_not_block_the_event_loop(graph_url: str) -> None:
+    with blockbuster_ctx("bgtasks"):  # queries are left out: redis-py itself reads a file per connection
+        graph = await KnowledgeGraph.connect(graph_url, "blocks nobody")
+
+    assert await graph.query("RETURN 1") == [[1]]
+    await graph.delete()
+    await graph.aclose()
+
+
+async def test_connecting_to_a_server_that_says_nothing_leaves_the_loop_free_and_ends() -> None:
+    heard = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        heard.set()
+        await reader.read()  # until the other side gives up
+
+    async with listening(talk) as port:
+        connecting = asyncio.create_task(KnowledgeGraph.connect(f"redis://127.0.0.1:{port}"))
+        await heard.wait()  # the loop serves others while connect waits
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+
+
+# -- the schema ----------------------------------------------------------------------------------
+
+
+async def indexed(graph: KnowledgeGraph) -> set[tuple[str, str]]:
+    rows = await graph.query("CALL db.indexes() YIELD label, properties RETURN label, properties")
+    return {(label, name) for label, names in rows for name in names}
+
+
+async def test_the_indexes_exist_after_ensure_schema_and_again_after_it_is_repeated(
+    graph: KnowledgeGraph,
+) -> None:
+    for _ in range(3):
+        await ensure_schema(graph)
+        assert await indexed(graph) == {("Entity", "id"), ("Cursor", "id"), ("REL", "dies_at")}
+
+
+async def test_processes_may_ensure_the_schema_at_once(graphs: Connect) -> None:
+    connected = [await graphs() for _ in range(8)]
+
+    await asyncio.gather(*(ensure_schema(graph) for graph in connected))
+
+    assert await indexed(connected[0]) == {("Entity", "id"), ("Cursor", "id"), ("REL", "dies_at")}
+
+
+async def test_an_index_that_is_missing_is_made_beside_those_that_exist(graph: KnowledgeGraph) -> None:
+    await graph.query(STATEMENTS[1])
+
+    await ensure_schema(graph)
+
+    assert len(await indexed(graph)) == 3
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+async def test_falkordb_says_already_indexed_of_an_index_that_exists(
+    graph: KnowledgeGraph, statement: str
+) -> None:
+    await graph.query(statement)
+
+    with pytest.raises(Exception, match="already indexed"):
+        await graph.query(statement)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "identity"),
+    [
+        ("person", "Ada", "person:ada"),
+        ("person", "  Walter \n Pettifer ", "person:walter pettifer"),
+        ("person", "STRASSE", "person:strasse"),
+        ("person", "Straße", "person:strasse"),
+        ("channel", "Ada", "channel:ada"),
+    ],
+)
+def test_the_identity_of_an_entity_is_its_kind_and_name_case_and_spacing_aside(
+    kind: str, name: str, identity: str
+) -> None:
+    assert entity_id(kind, name) == identity

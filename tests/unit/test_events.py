@@ -1,0 +1,101 @@
+"""The bus hands each event to every listener, and no listener can disturb another."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from bgtasks import EventBus
+from bgtasks.events import Event, ResourceLost, RunSkipped, SchedulerStarted
+
+EVENT = ResourceLost("redis", "no answer")
+
+
+def test_listeners_hear_every_event_in_the_order_they_subscribed() -> None:
+    bus, heard = EventBus(), list[str]()
+    bus.subscribe(lambda event: heard.append(f"first {event[0]}"))
+    bus.subscribe(lambda event: heard.append(f"second {event[0]}"))
+
+    bus.emit(EVENT)
+    bus.emit(ResourceLost("kg_manager", "gone"))
+
+    assert heard == ["first redis", "second redis", "first kg_manager", "second kg_manager"]
+
+
+def test_a_bus_without_listeners_takes_events_all_the_same() -> None:
+    bus = EventBus()
+
+    bus.emit(EVENT)
+
+    assert bus.listeners == ()
+
+
+def test_a_listener_that_left_hears_nothing_more_and_the_others_do() -> None:
+    bus, left, stayed = EventBus(), list[Event](), list[Event]()
+    leave = bus.subscribe(left.append)
+    bus.subscribe(stayed.append)
+
+    leave()
+    leave()
+    bus.emit(EVENT)
+
+    assert left == []
+    assert stayed == [EVENT]
+
+
+def test_a_listener_that_subscribed_twice_and_left_once_still_hears() -> None:
+    bus, heard = EventBus(), list[Event]()
+    listener = heard.append
+    bus.subscribe(listener)
+    leave = bus.subscribe(listener)
+
+    leave()
+    bus.emit(EVENT)
+
+    assert heard == [EVENT]
+
+
+def test_a_listener_that_raises_is_logged_and_the_others_hear(caplog: pytest.LogCaptureFixture) -> None:
+    bus, heard = EventBus(), list[Event]()
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("no disk")
+
+    bus.subscribe(broken)
+    bus.subscribe(heard.append)
+
+    bus.emit(EVENT)
+
+    assert heard == [EVENT]
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("bgtasks", logging.ERROR)
+    assert record.getMessage() == "a listener failed on ResourceLost"
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "no disk"
+
+
+def test_a_listener_may_subscribe_and_leave_while_an_event_is_handed_out() -> None:
+    bus, heard = EventBus(), list[str]()
+
+    def once(event: Event) -> None:
+        heard.append("once")
+        leave()
+        bus.subscribe(lambda event: heard.append("later"))
+
+    leave = bus.subscribe(once)
+    bus.subscribe(lambda event: heard.append("always"))
+
+    bus.emit(EVENT)
+    bus.emit(EVENT)
+
+    assert heard == ["once", "always", "always", "later"]
+
+
+@pytest.mark.parametrize("kind", [ResourceLost, RunSkipped, SchedulerStarted])
+def test_events_are_immutable(kind: type[tuple[object, ...]]) -> None:
+    fields = getattr(kind, "_fields")  # noqa: B009 - of a named tuple, whose type does not say so
+    event = kind(*fields)
+
+    with pytest.raises(AttributeError):
+        setattr(event, fields[0], "other")
