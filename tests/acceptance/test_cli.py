@@ -195,6 +195,7 @@ def test_an_unreachable_redis_is_said_within_three_seconds(
 @pytest.mark.parametrize(
     "arguments",
     [*USE_THE_SERVER[:2], *(pytest.param(each, marks=pytest.mark.full) for each in USE_THE_SERVER[2:])],
+    ids=[" ".join(each) for each in USE_THE_SERVER],
 )
 def test_a_server_that_says_nothing_is_unreachable_within_three_seconds(
     home: Path, arguments: list[str], start_up: float
@@ -234,7 +235,9 @@ def test_a_wrong_password_is_said_and_not_shown(home: Path) -> None:
 
 def test_a_url_that_is_none_is_one_error(home: Path) -> None:
     for url in ("localhost:6379", "http://localhost", "redis://localhost:many"):
-        assert "the URL of Redis cannot be read" in one_error(bgtasks("tasks", home=home, BGTASKS_REDIS_URL=url), 2)
+        assert "the URL of Redis cannot be read" in one_error(
+            bgtasks("tasks", home=home, BGTASKS_REDIS_URL=url), 2
+        )
 
 
 def test_run_wait_starts_without_redis_and_ends_at_sigterm(home: Path) -> None:

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
 from rich.console import Console
 
 from bgtasks.build import build_scheduler
@@ -73,7 +74,8 @@ async def play(*, keep: bool = False) -> int:
     """
     console = Console()
     scratch = Path(tempfile.mkdtemp(prefix="bgtasks-demo-"))
-    settings = Settings.load(redis_url=f"embedded://{scratch}", falkordb_url=None, namespace="demo")
+    # Made without the environment: the demonstration is the same for everybody.
+    settings = Settings.model_construct(redis_url=SecretStr(f"embedded://{scratch}"), namespace="demo")
     try:
         async with AsyncExitStack() as stack:
             stopped = await stack.enter_async_context(stop_signal())
@@ -113,14 +115,18 @@ async def _play(console: Console, settings: Settings, held: Resources, stopped: 
     console.print(f"\nRunning; {expected} reminders are due within seconds (Ctrl-C stops it cleanly).\n")
     tally.follow(scheduler.bus, console)
     async with scheduler:
-        satisfied = asyncio.ensure_future(_satisfied(reminders, tally, expected))
-        asked = asyncio.ensure_future(stopped.wait())
-        await asyncio.wait({satisfied, asked}, timeout=LONGEST, return_when=asyncio.FIRST_COMPLETED)
-        done = satisfied.done()
-        for each in (satisfied, asked):
-            each.cancel()
+        satisfied = asyncio.create_task(_satisfied(reminders, tally, expected), name="demo:satisfied")
+        asked = asyncio.create_task(stopped.wait(), name="demo:asked to stop")
+        try:
+            await asyncio.wait({satisfied, asked}, timeout=LONGEST, return_when=asyncio.FIRST_COMPLETED)
+            done = satisfied.done()
+        finally:
+            satisfied.cancel()
+            asked.cancel()
         await asyncio.wait({satisfied, asked})
-    if not stopped.is_set():
+    if stopped.is_set():
+        console.print("\nStopped, and put away.")
+    else:
         await print_summary(console, cache, store, held.kg_manager, tally, taken, SystemClock())
         if not done:
             console.print(f"[red]Not everything happened within {LONGEST:g} s; see above.")
