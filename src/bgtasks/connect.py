@@ -7,7 +7,7 @@ is therefore idempotent, and every call has a limit on the whole, retries includ
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ __all__ = [
     "check",
     "encodable",
     "open_redis",
+    "reach",
     "refuse_cluster",
     "text",
 ]
@@ -84,6 +85,19 @@ async def calls(resource: str = "redis", within: float = CALL_TIMEOUT) -> AsyncI
         raise ResourceUnavailable(resource, f"no answer within {within:g} s") from error
     except OSError as error:
         raise ResourceUnavailable(resource, str(error)) from error
+
+
+async def reach[T](call: Callable[[], Awaitable[T]], *, within: float = CALL_TIMEOUT) -> T:
+    """The result of `call()`, within the bounds and with the errors of `calls`.
+
+    It is called once more, at once, if its connection turns out to be dead: after a restart of the server
+    each connection in a client's pool is found dead once. So it must be idempotent.
+    """
+    async with calls(within=within):
+        try:
+            return await call()
+        except redis_errors.ConnectionError:
+            return await call()
 
 
 _AWAY = (

@@ -104,6 +104,11 @@ class BackgroundScheduler:
         return self._loop is not None and self._stopping is None and not self._loop.is_closed()
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The jobs whose run is in progress; after a stop, those whose run would not end."""
+        return tuple(job.name for task, job in self._runs.items() if not task.done())
+
+    @property
     def unavailable(self) -> dict[str, str]:
         """Resources whose server does not answer at the moment, each with the reason."""
         return self._outages.reasons
@@ -270,12 +275,11 @@ class BackgroundScheduler:
                     task.cancel()
                 if pending:
                     await asyncio.wait(pending, timeout=self.stop_timeout / 2)
-            unfinished = tuple(job.name for task, job in self._runs.items() if not task.done())
         finally:
             self._loop = None
             self._stopping = None
         self._outages.forget()
-        self.bus.emit(SchedulerStopped(unfinished, self._clock.monotonic() - began))
+        self.bus.emit(SchedulerStopped(self.unfinished, self._clock.monotonic() - began))
 
     def _forget_loop(self) -> None:
         """Let go of an event loop that was closed under a running scheduler."""

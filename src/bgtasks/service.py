@@ -37,7 +37,12 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(each)
 
 
-async def serve(scheduler: BackgroundScheduler) -> None:
-    """Run `scheduler` until SIGINT or SIGTERM, then stop it."""
+async def serve(scheduler: BackgroundScheduler) -> tuple[str, ...]:
+    """Run `scheduler` until SIGINT or SIGTERM, then stop it; the names of runs that would not end.
+
+    While one of those goes on, `asyncio.run` does not return: it waits for every task. A process that is to
+    end all the same closes what it has open and calls `os._exit`.
+    """
     async with stop_signal() as asked, scheduler:
         await asked.wait()
+    return scheduler.unfinished

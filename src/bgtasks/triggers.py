@@ -310,7 +310,10 @@ def _aware(when: datetime) -> datetime:
             f"{when!r} is naive: say which zone it means, such as "
             f'datetime(…, tzinfo=ZoneInfo("Europe/Helsinki")) or datetime.now(UTC)'
         )
-    return when.astimezone(UTC)
+    try:
+        return when.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidTrigger(f"{when} lies outside the years 1 to 9999 in UTC") from error
 
 
 def _zone(zone: str | ZoneInfo) -> ZoneInfo:

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -511,8 +512,7 @@ async def test_start_timeout_says_what_it_waited_for(data: Path, lock: str) -> N
 
 async def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     data = tmp_path / ("long" * 20) / ("longer" * 20)
-    runtime = tmp_path / "run"
-    runtime.mkdir(mode=0o700)
+    runtime = Path(tempfile.mkdtemp(prefix="bgt-"))  # tmp_path may be too long itself
     first = User(data, XDG_RUNTIME_DIR=str(runtime)).joined()
     try:
         second = User(data, XDG_RUNTIME_DIR="").joined()  # it would have chosen another place
@@ -531,6 +531,7 @@ async def test_a_path_too_long_for_a_socket(tmp_path: Path) -> None:
     finally:
         first.close()
     wait_unused(data)
+    shutil.rmtree(runtime)
 
 
 async def test_directories_that_cannot_be_used(tmp_path: Path) -> None:

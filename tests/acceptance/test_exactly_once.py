@@ -109,7 +109,7 @@ async def add_due(url: str, count: int) -> list[str]:
                 yesterday = past - timedelta(days=1)
                 prompt = await store.add(f"number {number}", DAILY, now=yesterday)
             assert prompt.due is not None
-            return f"{prompt.id}:{round(prompt.due.timestamp() * 1000)}"
+            return f"{prompt.id}:{prompt.due.timestamp() * 1000:.0f}"
 
         runs: list[str] = []
         for start in range(0, count, 50):

@@ -92,7 +92,7 @@ def expected_runs(prompts: list[Prompt]) -> list[str]:
     """One run per prompt and due instant, as the stream names them."""
     assert all(prompt.due is not None for prompt in prompts)
     return [
-        f"{prompt.id}:{round(prompt.due.timestamp() * 1000)}" for prompt in prompts if prompt.due is not None
+        f"{prompt.id}:{prompt.due.timestamp() * 1000:.0f}" for prompt in prompts if prompt.due is not None
     ]
 
 

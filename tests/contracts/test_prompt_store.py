@@ -24,7 +24,7 @@ HELSINKI = "Europe/Helsinki"
 
 
 def ms(when: datetime) -> int:
-    return round(when.timestamp() * 1000)
+    return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 @pytest.fixture

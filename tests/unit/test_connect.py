@@ -308,7 +308,9 @@ async def test_a_client_of_a_cluster_is_refused() -> None:
     ["", "redis", "localhost:6379", "http://host", "redis://host:port/0", "redis://host:99999999/0", "unix"],
 )
 def test_an_url_that_cannot_be_read_is_an_error_that_shows_how(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="the URL of Redis cannot be read: write redis://host:6379/0"):
+    with pytest.raises(
+        ConfigurationError, match="the URL of Redis cannot be read: write redis://host:6379/0"
+    ):
         open_redis(url)
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bgtasks.cli.session import RedisUrl, execute, fail, given, load
 from bgtasks.errors import InvalidTrigger
@@ -130,14 +131,9 @@ def _table(prompts: list[Prompt]) -> Table:
         shown.add_column(title, overflow="fold")
     for prompt in prompts:
         whom = " ".join(part for part in (prompt.user, prompt.channel, prompt.agent) if part)
-        shown.add_row(
-            prompt.id,
-            prompt.status,
-            _shown(prompt.due),
-            str(prompt.trigger) if prompt.trigger else prompt.why,
-            whom,
-            prompt.text,
-        )
+        trigger = str(prompt.trigger) if prompt.trigger else prompt.why
+        cells = (prompt.id, prompt.status, _shown(prompt.due), trigger, whom, prompt.text)
+        shown.add_row(*(Text(cell) for cell in cells))  # as it is: a prompt may look like markup
     return shown
 
 

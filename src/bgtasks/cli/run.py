@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 import typer
 
 from bgtasks.build import build_scheduler
@@ -39,4 +42,7 @@ async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bo
             exclude=exclude,
             stop_timeout=settings.stop_timeout,
         )
-        await serve(scheduler)
+        unfinished = await serve(scheduler)
+    if unfinished:
+        logging.shutdown()
+        os._exit(1)  # everything is closed, and asyncio.run would wait for ever for what will not end

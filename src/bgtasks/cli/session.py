@@ -68,8 +68,8 @@ def import_tasks(modules: Iterable[str]) -> None:
     for name in modules:
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigurationError(f"--import {name}: {error}") from error
+        except Exception as error:  # someone else's module; whatever stops it is the answer
+            raise ConfigurationError(f"--import {name}: {type(error).__name__}: {error}") from error
 
 
 def log_to_stderr(level: str) -> None:

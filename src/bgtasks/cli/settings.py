@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bgtasks.settings import PREFIX, Settings
 
@@ -18,5 +19,7 @@ def settings() -> None:
         shown.add_column(title, overflow="fold")
     for name, field in Settings.model_fields.items():
         value = getattr(held, name)
-        shown.add_row(f"{PREFIX}{name.upper()}", "-" if value is None else str(value), field.description)
+        shown.add_row(
+            f"{PREFIX}{name.upper()}", Text("-" if value is None else str(value)), field.description
+        )
     Console().print(shown)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bgtasks.build import build_scheduler
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
@@ -59,5 +60,5 @@ def table(rows: tuple[Decision, ...]) -> Table:
             answer = f"[green]yes[/]{mark}"
         else:
             answer = f"[yellow]no:[/] {escape(row.reason or '')}"
-        shown.add_row(row.name, row.scope, row.when, answer)
+        shown.add_row(Text(row.name), row.scope, Text(row.when), answer)
     return shown

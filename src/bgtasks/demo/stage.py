@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from bgtasks.connect import text
 from bgtasks.outcomes import Skipped
@@ -57,7 +58,7 @@ class Reminders:
     async def _show(self, entry: Any, fields: dict[Any, Any]) -> None:
         self._cursor = text(entry)
         held = {text(key): text(value) for key, value in fields.items()}
-        self._console.print(f"  [bold cyan]→ {held['user']}[/] in {held['channel']}: {held['text']}")
+        self._console.print(f"  [bold cyan]→ {held['user']}[/] in {held['channel']}: {escape(held['text'])}")
         async with self._more:
             self._seen.append(held["run"])
             self._more.notify_all()

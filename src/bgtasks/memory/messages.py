@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from bgtasks.connect import calls, encodable, refuse_cluster, text
+from bgtasks.connect import encodable, reach, refuse_cluster, text
 from bgtasks.errors import InvalidMessage
 
 if TYPE_CHECKING:
@@ -134,32 +135,28 @@ class MessageCache:
                 fields += [encodable(each.id), encodable(each.author), encodable(each.role), str(each.ms)]
                 fields += [encodable(each.text), each.origin]
             keys = [self._log(channel), self._key("chan", channel, "mid"), self._key("active")]
-            async with calls():
-                added += int(await self._ingest(keys=keys, args=fields))
+            added += int(await reach(partial(self._ingest, keys=keys, args=fields)))
         return added
 
     async def since(self, channel: str, cursor: str | None, count: int = 500) -> list[Message]:
         """Up to `count` messages of a channel after `cursor`, in arrival order; None is the beginning."""
         start = "-" if cursor is None else f"({cursor}"
-        async with calls():
-            entries = await self._redis.xrange(self._log(channel), min=start, count=count)
+        entries = await reach(lambda: self._redis.xrange(self._log(channel), min=start, count=count))
         return [_message(channel, entry, fields) for entry, fields in entries]
 
     async def recent(self, channel: str, count: int = 50) -> list[Message]:
         """The last `count` messages of a channel to arrive, oldest first."""
-        async with calls():
-            entries = await self._redis.xrevrange(self._log(channel), count=count)
+        entries = await reach(lambda: self._redis.xrevrange(self._log(channel), count=count))
         return [_message(channel, entry, fields) for entry, fields in reversed(entries)]
 
     async def count(self, channel: str) -> int:
         """How many messages the channel holds."""
-        async with calls():
-            return int(await self._redis.xlen(self._log(channel)))
+        return int(await reach(lambda: self._redis.xlen(self._log(channel))))
 
     async def get_active_channels(self, limit: int = 100) -> list[str]:
         """Channels by their latest message, the latest first."""
-        async with calls():
-            return [text(each) for each in await self._redis.zrevrange(self._key("active"), 0, limit - 1)]
+        found = await reach(lambda: self._redis.zrevrange(self._key("active"), 0, limit - 1))
+        return [text(each) for each in found]
 
     def _log(self, channel: str) -> str:
         return self._key("chan", channel, "log")

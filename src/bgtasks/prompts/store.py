@@ -14,29 +14,28 @@ many nodes tick, each (prompt, due) is put on the stream once. What consumes the
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from bgtasks.connect import calls, encodable, refuse_cluster, text
-from bgtasks.errors import InvalidMessage, InvalidTrigger
-from bgtasks.triggers import Cron, Once, Trigger
+from bgtasks.connect import encodable, reach, refuse_cluster, text
+from bgtasks.errors import InvalidMessage
+from bgtasks.prompts.prompt import Prompt, from_record, instant, ms, next_due, written_as
+from bgtasks.triggers import Cron, Once
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["BATCH", "KEPT", "Prompt", "PromptStore", "Ticked"]
+__all__ = ["BATCH", "KEPT", "PromptStore", "Ticked"]
 
 BATCH = 50
 """Prompts that one script call moves at most."""
 
 KEPT = timedelta(days=7)
 """How long ended prompts, and entries on the stream, are kept."""
-
-type Status = Literal["active", "done", "cancelled", "broken"]
 
 # ARGV: now, then (id, due as read, next due or "", why it is broken or "") for each.
 _MOVE = """
@@ -78,35 +77,6 @@ redis.call('HSET', KEYS[3], 'status', 'cancelled')
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
 return 1
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prompt:
-    """A prompt to be given to an agent later, once or again and again.
-
-    Attributes:
-        id: Unique in the store.
-        text: The prompt itself.
-        trigger: `Once` or `Cron`.
-        user: For whom.
-        channel: Where the answer goes.
-        agent: Which agent is to answer.
-        status: `active`, `done`, `cancelled`, or `broken` (its record could not be read).
-        due: When it is due next; None once it has ended.
-        last: The due instant it was last put on the stream for.
-        why: What is wrong with a broken one.
-    """
-
-    id: str
-    text: str
-    trigger: Trigger | None
-    user: str
-    channel: str
-    agent: str
-    status: Status = "active"
-    due: datetime | None = None
-    last: datetime | None = None
-    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,21 +150,23 @@ class PromptStore:
             user=encodable(user),
             channel=encodable(channel),
             agent=encodable(agent),
-            due=due,
+            due=instant(ms(due)),
         )
         record = {
             "text": prompt.text,
-            "trigger": _written(trigger),
+            "trigger": written_as(trigger),
             "user": prompt.user,
             "channel": prompt.channel,
             "agent": prompt.agent,
             "status": "active",
-            "created": str(_ms(now)),
+            "created": str(ms(now)),
         }
-        async with calls(), self._redis.pipeline(transaction=True) as together:
-            together.hset(self._item(prompt.id), mapping=record)
-            together.zadd(self._schedule, {prompt.id: _ms(due)})
-            await together.execute()
+
+        def store(commands: Any) -> None:
+            commands.hset(self._item(prompt.id), mapping=record)
+            commands.zadd(self._schedule, {prompt.id: ms(due)})
+
+        await self._together(store)
         return prompt
 
     async def cancel(self, prompt_id: str, *, now: datetime) -> bool:
@@ -204,8 +176,7 @@ class PromptStore:
             ResourceUnavailable: Redis does not answer.
         """
         keys = [self._schedule, self._ended, self._item(prompt_id)]
-        async with calls():
-            return bool(await self._cancel(keys=keys, args=[prompt_id, _ms(now)]))
+        return bool(await reach(partial(self._cancel, keys=keys, args=[prompt_id, ms(now)])))
 
     async def get(self, prompt_id: str) -> Prompt | None:
         """The prompt with this id, ended or not; None if there is none."""
@@ -214,20 +185,24 @@ class PromptStore:
 
     async def all(self, *, ended: bool = False, limit: int = 1000) -> list[Prompt]:
         """Active prompts by due instant; with `ended` also those that ended, the latest first."""
-        async with calls():
-            ids = [text(each) for each in await self._redis.zrange(self._schedule, 0, limit - 1)]
-            if ended:
-                ids += [text(each) for each in await self._redis.zrevrange(self._ended, 0, limit - 1)]
-        return await self._records(ids[:limit])
+        found = await reach(lambda: self._redis.zrange(self._schedule, 0, limit - 1))
+        if ended:
+            found = [*found, *await reach(lambda: self._redis.zrevrange(self._ended, 0, limit - 1))]
+        return await self._records([text(each) for each in found[:limit]])
 
     async def _records(self, ids: Sequence[str]) -> list[Prompt]:
-        async with calls(), self._redis.pipeline(transaction=True) as together:
+        def ask(commands: Any) -> None:
             for each in ids:
-                together.hgetall(self._item(each))
-                together.zscore(self._schedule, each)
-            answers = await together.execute(raise_on_error=False)
+                commands.hgetall(self._item(each))
+                commands.zscore(self._schedule, each)
+
+        answers = await self._together(ask, tolerant=True)
         rows = zip(ids, answers[::2], answers[1::2], strict=True)
-        return [_read(each, record, due) for each, record, due in rows if record and isinstance(record, dict)]
+        return [
+            from_record(each, record, due)
+            for each, record, due in rows
+            if record and isinstance(record, dict)
+        ]
 
     async def tick(self, now: datetime) -> Ticked:
         """Put every prompt that is due at `now` on the stream and set its next due instant.
@@ -239,15 +214,13 @@ class PromptStore:
         """
         moved = broken = 0
         while due := await self._due(now):
-            arguments: list[str | int] = [_ms(now), f"{self._prefix}item:"]
+            arguments: list[str | int] = [ms(now), f"{self._prefix}item:"]
             for prompt_id, at, written in due:
-                after, why = _next_due(written, now)
+                after, why = next_due(written, at, now)
                 broken += bool(why)
                 arguments += [prompt_id, at, after, why]
-            async with calls():
-                moved += int(
-                    await self._move(keys=[self._schedule, self._ended, self.stream], args=arguments)
-                )
+            keys = [self._schedule, self._ended, self.stream]
+            moved += int(await reach(partial(self._move, keys=keys, args=arguments)))
             if len(due) < BATCH:
                 break
         return Ticked(moved, broken)
@@ -258,99 +231,43 @@ class PromptStore:
         Raises:
             ResourceUnavailable: Redis does not answer; the next call goes on.
         """
-        limit = _ms(now - kept)
+        limit = ms(now - kept)
         deleted = 0
-        while True:
-            async with calls():
-                found = await self._redis.zrangebyscore(self._ended, "-inf", f"({limit}", start=0, num=500)
-                ids = [text(each) for each in found]
-                if not ids:
-                    break
-                async with self._redis.pipeline(transaction=True) as together:
-                    together.delete(*(self._item(each) for each in ids))
-                    together.zrem(self._ended, *ids)
-                    await together.execute()
+        ended = partial(self._redis.zrangebyscore, self._ended, "-inf", f"({limit}", start=0, num=500)
+        while ids := [text(each) for each in await reach(ended)]:
+            await self._together(partial(self._forget, ids))
             deleted += len(ids)
-        async with calls():
-            deleted += int(await self._redis.xtrim(self.stream, minid=f"{limit}-0", approximate=False))
-        return deleted
+        trim = partial(self._redis.xtrim, self.stream, minid=f"{limit}-0", approximate=False)
+        return deleted + int(await reach(trim))
 
     async def _due(self, now: datetime) -> list[tuple[str, int, str | None]]:
         """Up to a batch of what is due: id, due instant in ms, and how its trigger was written."""
-        async with calls():
-            entries = await self._redis.zrangebyscore(
-                self._schedule, "-inf", _ms(now), start=0, num=BATCH, withscores=True
-            )
-            async with self._redis.pipeline(transaction=False) as together:
-                for prompt_id, _ in entries:
-                    together.hget(self._item(text(prompt_id)), "trigger")
-                triggers = await together.execute(raise_on_error=False)  # another type under the key
+        due = partial(self._redis.zrangebyscore, self._schedule, "-inf", ms(now), start=0, num=BATCH)
+        entries = await reach(partial(due, withscores=True))
+
+        def ask(commands: Any) -> None:
+            for prompt_id, _ in entries:
+                commands.hget(self._item(text(prompt_id)), "trigger")
+
+        triggers = await self._together(ask, tolerant=True) if entries else []
         return [
             (text(prompt_id), int(at), text(written) if isinstance(written, str | bytes) else None)
             for (prompt_id, at), written in zip(entries, triggers, strict=True)
         ]
 
+    def _forget(self, ids: Sequence[str], commands: Any) -> None:
+        commands.delete(*(self._item(each) for each in ids))
+        commands.zrem(self._ended, *ids)
+
+    async def _together(self, fill: Callable[[Any], None], *, tolerant: bool = False) -> list[Any]:
+        """The answers to the commands that `fill` puts into one transaction; if tolerant, errors too."""
+
+        async def send() -> list[Any]:
+            async with self._redis.pipeline(transaction=True) as commands:
+                fill(commands)
+                return list(await commands.execute(raise_on_error=not tolerant))
+
+        return await reach(send)
+
     def _item(self, prompt_id: str) -> str:
         return f"{self._prefix}item:{prompt_id}"
-
-
-def _next_due(written: str | None, now: datetime) -> tuple[str | int, str]:
-    """The next due instant in ms after `now`, or "" for none; and why the record is broken, or ""."""
-    if written is None:
-        return "", "its record, or the trigger in it, is gone"
-    try:
-        after = _trigger(written).next_after(now)
-    except InvalidTrigger as error:
-        return "", f"its trigger cannot be read: {error}"
-    return ("" if after is None else _ms(after)), ""
-
-
-def _written(trigger: Once | Cron) -> str:
-    if isinstance(trigger, Cron):
-        return json.dumps({"cron": trigger.expression, "zone": trigger.zone.key})
-    return json.dumps({"once": trigger.when.isoformat()})
-
-
-def _trigger(written: str) -> Trigger:
-    """Read a trigger back.
-
-    Raises:
-        InvalidTrigger: It is not what `_written` writes; an operator may have edited it.
-    """
-    try:
-        match json.loads(written):
-            case {"cron": str() as expression, "zone": str() as zone}:
-                return Cron(expression, zone)
-            case {"once": str() as when}:
-                return Once(datetime.fromisoformat(when))
-    except (ValueError, RecursionError) as error:
-        raise InvalidTrigger(str(error)) from error
-    raise InvalidTrigger("neither a cron expression with its zone nor an instant")
-
-
-def _read(prompt_id: str, record: dict[Any, Any], due: float | None) -> Prompt:
-    held = {text(key): text(value) for key, value in record.items()}
-    try:
-        trigger = _trigger(held.get("trigger", ""))
-    except InvalidTrigger:
-        trigger = None
-    return Prompt(
-        id=prompt_id,
-        text=held.get("text", ""),
-        trigger=trigger,
-        user=held.get("user", ""),
-        channel=held.get("channel", ""),
-        agent=held.get("agent", ""),
-        status=held.get("status", "broken"),  # type: ignore[arg-type]  # written by us
-        due=None if due is None else _instant(due),
-        last=_instant(float(held["last"])) if "last" in held else None,
-        why=held.get("why", ""),
-    )
-
-
-def _ms(when: datetime) -> int:
-    return round(when.timestamp() * 1000)
-
-
-def _instant(ms: float) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
