@@ -14,9 +14,21 @@ from typing import Any
 from weakref import WeakSet
 
 import pytest
+from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 from bgtasks import Registry
+
+ALLOWED_TO_BLOCK = (
+    "os.stat",
+    "os.listdir",
+    "os.scandir",
+    "os.getcwd",
+    "io.BufferedReader.read",
+    "io.TextIOWrapper.read",
+)
+"""What an import inside a function does (we import heavy things where they are first used), and redis-py
+when it looks up its own version."""
 
 COMPLAINTS = ("never retrieved", "was never awaited", "Task was destroyed")
 OURS = "bgtasks"
@@ -74,6 +86,15 @@ def nothing_left_behind() -> Iterator[None]:
         logger.removeHandler(complaints)
     assert not left, f"asyncio tasks left pending: {', '.join(left)}"
     assert not complaints.heard, f"asyncio complained: {'; '.join(complaints.heard)}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop() -> Iterator[None]:
+    """Fail a call by our code that blocks the event loop: a file, a socket, a process, a sleep."""
+    with blockbuster_ctx("bgtasks") as blockbuster:
+        for name in ALLOWED_TO_BLOCK:
+            blockbuster.functions[name].deactivate()
+        yield
 
 
 @pytest.fixture

@@ -65,6 +65,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds of the virtual clock."""
         return self.clock.monotonic()
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Wait for the threads, in real time: a virtual time limit would be over at once."""
+        await super().shutdown_default_executor(None)
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     def __init__(self, clock: VirtualClock) -> None:
