@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from bgtasks.contracts import Absent
@@ -38,6 +38,16 @@ class Resources:
     openrouter: Absent
     bot_runner: Absent
     trouble: BgTasksError | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The resources as `build_scheduler` takes them."""
+        return {
+            "redis": self.redis,
+            "kg_manager": self.kg_manager,
+            "openrouter": self.openrouter,
+            "bot_runner": self.bot_runner,
+        }
 
 
 @asynccontextmanager

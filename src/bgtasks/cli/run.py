@@ -33,10 +33,7 @@ def run(
 async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bool) -> None:
     async with open_resources(settings, checked=not wait) as held:
         scheduler = build_scheduler(
-            held.redis,
-            held.kg_manager,
-            held.openrouter,
-            held.bot_runner,
+            **held.arguments,
             config=settings,
             only=only or None,
             exclude=exclude,

@@ -32,9 +32,7 @@ def tasks(
 
 async def _tasks(settings: Settings, as_json: bool) -> int:
     async with open_resources(settings, checked=False) as held:
-        rows = build_scheduler(
-            held.redis, held.kg_manager, held.openrouter, held.bot_runner, config=settings
-        ).decisions
+        rows = build_scheduler(**held.arguments, config=settings).decisions
     if as_json:
         typer.echo(json.dumps([{**row._asdict(), "wired": row.wired} for row in rows], indent=2))
     else:

@@ -102,14 +102,7 @@ async def _play(console: Console, settings: Settings, held: Resources, stopped: 
 
     tally = Tally()
     reminders = Reminders(console, redis, store.stream)
-    scheduler = build_scheduler(
-        held.redis,
-        held.kg_manager,
-        held.openrouter,
-        held.bot_runner,
-        config=settings,
-        registry=demo_registry(reminders),
-    )
+    scheduler = build_scheduler(**held.arguments, config=settings, registry=demo_registry(reminders))
     console.print("\nWhat can run here, with intervals shortened for the demo:\n")
     console.print(table(scheduler.decisions))
     console.print(f"\nRunning; {expected} reminders are due within seconds (Ctrl-C stops it cleanly).\n")
