@@ -3,7 +3,7 @@
 A decorator records a task's schedule and what it needs; `build_scheduler` wires up only what can run here
 and says why the rest cannot; `BackgroundScheduler` runs it inside your own asyncio process.
 
-Importing this package loads the standard library and cronsim, and nothing optional.
+Importing this package loads the standard library and nothing else.
 """
 
 from bgtasks.build import build_scheduler

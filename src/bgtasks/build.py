@@ -11,6 +11,7 @@ from bgtasks.errors import ConfigurationError
 from bgtasks.events import EventBus
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry, default_registry
+from bgtasks.runner import Unavailable
 from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import RESOURCES
 from bgtasks.wiring import Decision, Wiring, select
@@ -74,7 +75,13 @@ def build_scheduler(
         },
         config,
     )
-    scheduler = BackgroundScheduler(clock=clock, bus=bus, random=random, stop_timeout=stop_timeout)
+    scheduler = BackgroundScheduler(
+        clock=clock,
+        bus=bus,
+        random=random,
+        stop_timeout=stop_timeout,
+        unavailable=_redis_outages() if redis or kg_manager else None,
+    )
     left_out = select(registry, only, exclude)
     for spec in registry:
         reason = left_out.get(spec.name)
@@ -83,3 +90,9 @@ def build_scheduler(
     for name, reason in registry.broken.items():
         scheduler.keep(Decision(name=name, reason=reason, kind="entry point"))
     return scheduler
+
+
+def _redis_outages() -> Unavailable:
+    from bgtasks.connect import unavailable  # composition: a client of redis-py may be at work
+
+    return unavailable

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from bgtasks.errors import ConfigurationError, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import ConfigurationError, MissingCommand, ResourceUnavailable, UnsuitableServer
 
 __all__ = [
     "CALL_TIMEOUT",
@@ -29,6 +29,7 @@ __all__ = [
     "reach",
     "refuse_cluster",
     "text",
+    "unavailable",
 ]
 
 CALL_TIMEOUT = 5.0
@@ -37,7 +38,7 @@ CALL_TIMEOUT = 5.0
 URL_FORMS = "write redis://host:6379/0, rediss://… or unix:///path, with special characters %-encoded"
 
 COMMANDS = (
-    "DEL", "EVALSHA", "EXEC", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT", "TYPE",
+    "DEL", "EVALSHA", "EXISTS", "EXEC", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT", "TYPE",
     "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
     "ZSCORE",
 )  # fmt: skip
@@ -80,7 +81,10 @@ async def calls(resource: str = "redis", within: float = CALL_TIMEOUT) -> AsyncI
         async with asyncio.timeout(within):
             yield
     except redis_errors.RedisError as error:
-        raise _ours(resource, error) from error
+        ours = _ours(resource, error)
+        if ours is error:
+            raise
+        raise ours from error
     except TimeoutError as error:
         raise ResourceUnavailable(resource, f"no answer within {within:g} s") from error
     except OSError as error:
@@ -98,6 +102,20 @@ async def reach[T](call: Callable[[], Awaitable[T]], *, within: float = CALL_TIM
             return await call()
         except redis_errors.ConnectionError:
             return await call()
+
+
+def unavailable(error: BaseException, resources: Iterable[str]) -> ResourceUnavailable | None:
+    """The outage that an error of redis-py, raised by a task, stands for; None if it is none.
+
+    Args:
+        error: What the task raised.
+        resources: What the task was given: the outage is that of its `redis`, else of its graph.
+    """
+    resource = next((name for name in ("redis", "kg_manager") if name in resources), None)
+    if resource is None or not isinstance(error, redis_errors.RedisError):
+        return None
+    ours = _ours(resource, error)
+    return ours if isinstance(ours, ResourceUnavailable) else None
 
 
 _AWAY = (
@@ -123,7 +141,7 @@ def _ours(resource: str, error: redis_errors.RedisError) -> Exception:
     if isinstance(error, redis_errors.NoPermissionError) or "ACL" in said or "can't run this command" in said:
         return UnsuitableServer(f"{resource}: the user may not do what is needed: {said}")
     if "unknown" in said.lower() and "command" in said.lower():
-        return UnsuitableServer(
+        return MissingCommand(
             f"{resource}: the server lacks a command that is needed ({said}); bgtasks needs Redis 6.2 or "
             f"newer with these commands neither renamed nor disabled: {' '.join(COMMANDS)}"
         )
@@ -158,7 +176,7 @@ async def check(client: Any, *, within: float = 2.5, commands: Iterable[str] = C
     if have is None:
         return
     if missing := [name.upper() for name in names if name not in have]:
-        raise UnsuitableServer(
+        raise MissingCommand(
             f"redis: the server lacks {', '.join(missing)}: remove its rename-command, or use a server "
             f"that has it (Redis 6.2 or newer)"
         )

@@ -11,6 +11,7 @@ BgTasksError
 ├── MissingExtra (ImportError)              an optional dependency is not installed
 ├── ResourceUnavailable (ConnectionError)   a server does not answer (now)
 ├── UnsuitableServer                        a server answers but cannot serve us
+│   └── MissingCommand                      it lacks a command, or the module that brings it
 ├── EmbeddedServerError                     the embedded server could not be started
 └── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
 ```
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidSetting",
     "InvalidTask",
     "InvalidTrigger",
+    "MissingCommand",
     "MissingExtra",
     "ResourceUnavailable",
     "UnknownTask",
@@ -116,6 +118,10 @@ class UnsuitableServer(BgTasksError):
     """A server answers, but is not what is needed: no Redis, a missing command, a cluster."""
 
 
+class MissingCommand(UnsuitableServer):
+    """A server lacks a command that is needed, because of its age, its configuration or a module."""
+
+
 class EmbeddedServerError(BgTasksError):
     """The embedded server could not be started or joined."""
 
@@ -133,6 +139,10 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def redact(text: str) -> str:
-    """`text` without the credentials of the URLs in it, before the host and among the options."""
-    text = re.sub(r"(?<=://)[^/?\s]*@", "***@", text)
-    return re.sub(r"(?<=[?&])(username|password)=[^&\s'\"]*", r"\1=***", text)
+    """`text` without the credentials of the URLs in it, among the options and before the host.
+
+    A password may hold any character, so outside the web all up to the last `@` of a URL is taken for it.
+    """
+    text = re.sub(r"(?<=[?&])(username|password)=[^&\s'\"]*", r"\1=***", text)
+    text = re.sub(r"\b(https?)://[^/\s]*@", r"\1://***@", text)
+    return re.sub(r"\b(?!https?:)([a-z][\w+.-]*)://\S*@", r"\1://***@", text)

@@ -32,6 +32,7 @@ class Job:
         retry: An earlier monotonic instant at which it is tried again, after a server did not answer.
         entry: Number of its one valid entry in the scheduler's heap.
         run: The run in progress.
+        began: The monotonic instant at which that run began.
         runs: How many runs began since the scheduler did.
         fault: Why its trigger can no longer be asked.
     """
@@ -50,6 +51,7 @@ class Job:
     retry: float | None = None
     entry: int = 0
     run: Run | None = None
+    began: float = 0.0
     runs: int = 0
     ever_ran: bool = False
     failures: int = 0

@@ -34,6 +34,10 @@ class Outages:
             self._bus.emit(ResourceRegained(resource, self._clock.monotonic() - lost[0]))
         return lost is not None
 
-    def forget(self) -> None:
+    def forget(self, resource: str) -> None:
+        """Nobody waits for `resource` any more, and whether it answers is not known: the next loss counts."""
+        self._lost.pop(resource, None)
+
+    def clear(self) -> None:
         """Start afresh, without a word."""
         self._lost.clear()

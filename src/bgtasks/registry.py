@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
-from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, place
+from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 
 __all__ = ["Registry", "background_task", "background_worker", "default_registry"]
@@ -51,7 +51,8 @@ class Registry:
         """Put in decorated functions, or specs.
 
         The same function again (module and qualified name, as after a reload or when the main script is
-        also imported by its module name) replaces its older self.
+        also imported by its module name) replaces its older self. So does, as in Python itself, a second
+        function of one name in one module.
 
         Raises:
             DuplicateTask: A different function has one of the names. Nothing is added then.
@@ -112,7 +113,7 @@ default_registry = Registry()
 
 def background_task[F: TaskFunction](
     interval: Interval | Trigger,
-    initial_delay: float = 0.0,
+    initial_delay: Interval = 0.0,
     *,
     name: str | None = None,
     requires_redis: bool = False,
@@ -124,7 +125,7 @@ def background_task[F: TaskFunction](
     opt_in_config_flag: str | None = None,
     requires: Iterable[str] = (),
     scope: str = "node",
-    jitter: Interval | float = 0.0,
+    jitter: Interval = 0.0,
     interval_from: FromConfig | None = None,
     aliases: Iterable[str] = (),
     registry: Registry | None = None,
@@ -138,7 +139,7 @@ def background_task[F: TaskFunction](
     Args:
         interval: Seconds, a timedelta, a string such as `"4h"`, or a trigger. A plain interval is measured
             from the end of the previous run.
-        initial_delay: Seconds after the scheduler's start before the first run may be due.
+        initial_delay: How long after the scheduler's start the first run may be due: seconds, or `"30s"`.
         name: The task's name; the function's own by default.
         requires_redis: Runs only where a Redis client was given; likewise `requires_kg`,
             `requires_openrouter`, `requires_bot_runner`, `requires_config`.
@@ -161,21 +162,21 @@ def background_task[F: TaskFunction](
     Not promised: that it runs. `build_scheduler` decides that and keeps its reason in `decisions`.
     """
     trigger = as_trigger(interval)
-    jitter_s = float(jitter) if isinstance(jitter, int | float) else parse(jitter)
     needs = _needs(
         requires, requires_redis, requires_kg, requires_openrouter, requires_bot_runner, requires_config
     )
 
     def stamp(func: F) -> F:
+        known_as = name or _name(func)
         return _record(
             func,
             registry,
             TaskSpec(
-                name=name or _name(func),
+                name=known_as,
                 func=func,
                 trigger=trigger,
-                initial_delay=initial_delay,
-                jitter=jitter_s,
+                initial_delay=delay(known_as, "initial_delay", initial_delay),
+                jitter=delay(known_as, "jitter", jitter),
                 interval_from=interval_from,
                 requires=needs,
                 requires_chat_llm=requires_chat_llm,
@@ -220,7 +221,7 @@ def background_worker[F: TaskFunction](
         InvalidTask: Not a coroutine function, or a parameter that nothing can fill.
         DuplicateTask: A different function has this name.
     """
-    delay = parse(restart_delay)
+    restart_after = parse(restart_delay)
     needs = _needs(
         requires, requires_redis, requires_kg, requires_openrouter, requires_bot_runner, requires_config
     )
@@ -232,7 +233,7 @@ def background_worker[F: TaskFunction](
             WorkerSpec(
                 name=name or _name(func),
                 func=func,
-                restart_delay=delay,
+                restart_delay=restart_after,
                 group=group,
                 requires=needs,
                 requires_chat_llm=requires_chat_llm,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from bgtasks.contracts import Absent
-from bgtasks.errors import BgTasksError, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import BgTasksError, MissingCommand, ResourceUnavailable, UnsuitableServer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -120,12 +120,10 @@ async def _open_graph(
     if known_down and own is None:
         return graph  # the same server; it connects when that comes
     try:
-        await graph.query("RETURN 1")
+        await graph.check()
     except ResourceUnavailable:
         return graph
-    except UnsuitableServer as error:
-        if "command" not in str(error):
-            return Absent(str(error))
+    except MissingCommand:
         where = "BGTASKS_FALKORDB_URL" if own else "BGTASKS_REDIS_URL"
         return Absent(
             f"the server at {where} has no FalkorDB module; set BGTASKS_FALKORDB_URL to one that has"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +21,7 @@ from bgtasks.events import EventBus, RunFinished, RunStarted
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Outcome, Skipped
 from bgtasks.spec import TaskFunction
 
-__all__ = ["Run", "Runner", "current_run"]
+__all__ = ["Run", "Runner", "Unavailable", "current_run"]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,14 +47,19 @@ current_run: ContextVar[Run | None] = ContextVar("bgtasks_current_run", default=
 """The run that the calling code is part of; None outside one."""
 
 
+type Unavailable = Callable[[BaseException, Collection[str]], ResourceUnavailable | None]
+"""Tells which outage an error stands for, from the error and the names of what the task was given."""
+
+
 class Runner:
     """Runs a task's coroutine once and says on the bus how it ended."""
 
-    __slots__ = ("_bus", "_clock")
+    __slots__ = ("_bus", "_clock", "_unavailable")
 
-    def __init__(self, bus: EventBus, clock: Clock) -> None:
+    def __init__(self, bus: EventBus, clock: Clock, unavailable: Unavailable | None = None) -> None:
         self._bus = bus
         self._clock = clock
+        self._unavailable = unavailable
 
     async def run(self, run: Run) -> Outcome:
         """Run it, note its outcome and return it; `RunStarted` and `RunFinished` frame it on the bus.
@@ -68,8 +73,6 @@ class Runner:
         self._bus.emit(RunStarted(run.task, run.run_id, run.due))
         try:
             outcome = _outcome(await _call(run))
-        except ResourceUnavailable as error:
-            outcome = Deferred(str(error), error.resource)
         except asyncio.CancelledError as error:
             self._finished(run, started, Cancelled() if run.stop_requested else Failed(error))
             raise
@@ -81,9 +84,15 @@ class Runner:
         except GeneratorExit:  # the event loop is gone and takes the coroutine with it
             raise
         except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
-            outcome = Failed(error)
+            outage = self._outage(error, run)
+            outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
         self._finished(run, started, outcome)
         return outcome
+
+    def _outage(self, error: BaseException, run: Run) -> ResourceUnavailable | None:
+        if isinstance(error, ResourceUnavailable):
+            return error
+        return None if self._unavailable is None else self._unavailable(error, run.kwargs.keys())
 
     def _finished(self, run: Run, started: float, outcome: Outcome) -> None:
         run.outcome = outcome

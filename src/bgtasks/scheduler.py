@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import heapq
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from types import TracebackType
@@ -28,18 +28,13 @@ from bgtasks.events import (
 from bgtasks.job import Job
 from bgtasks.outages import Outages
 from bgtasks.outcomes import Deferred, Done, Failed, Outcome, Skipped
-from bgtasks.runner import Run, Runner
-from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, place
+from bgtasks.runner import Run, Runner, Unavailable
+from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
+from bgtasks.timeline import LONGEST_SLEEP, Timeline
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 from bgtasks.wiring import Decision, Wired
 
 __all__ = ["BackgroundScheduler"]
-
-LONGEST_SLEEP = 5.0
-"""Seconds the timer sleeps at most, so that a set wall clock or a suspend is noticed within them."""
-
-CLOCK_STEP = 1.0
-"""Seconds by which the wall clock must leave the monotonic one to count as having been set."""
 
 
 class BackgroundScheduler:
@@ -56,6 +51,8 @@ class BackgroundScheduler:
         random: Source of jitter and backoff; pass a seeded one for repeatable runs.
         stop_timeout: Seconds that `stop()` waits for cancelled runs to end.
         new_run_id: Makes a run's id; unique ids by default.
+        unavailable: Tells which errors of a task mean that a server does not answer; it gets the error
+            and the names of what the task was given. `ResourceUnavailable` always means that.
 
     Raises:
         InvalidTrigger: `stop_timeout` is not above zero.
@@ -72,23 +69,23 @@ class BackgroundScheduler:
         random: Random | None = None,
         stop_timeout: float = 10.0,
         new_run_id: Callable[[], str] | None = None,
+        unavailable: Unavailable | None = None,
     ) -> None:
         self.bus = bus if bus is not None else EventBus()
         self.stop_timeout = parse(stop_timeout)
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._new_run_id = new_run_id or _new_run_id
-        self._runner = Runner(self.bus, self._clock)
+        self._runner = Runner(self.bus, self._clock, unavailable)
         self._jobs: dict[str, Job] = {}
         self._decisions: dict[tuple[str, str], Decision] = {}
-        self._heap: list[tuple[float, int, Job]] = []
-        self._entries = 0
+        self._timeline = Timeline(self._clock, self._random)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._context = contextvars.Context()
-        self._offset = 0.0
         self._runs: dict[asyncio.Task[Outcome], Job] = {}
         self._stopping: asyncio.Task[None] | None = None
+        self._intention = 0
         self._outages = Outages(self.bus, self._clock)
 
     # -- what there is ---------------------------------------------------------------------------
@@ -118,11 +115,11 @@ class BackgroundScheduler:
         name: str,
         func: TaskFunction,
         interval: Interval | Trigger,
-        initial_delay: float = 0.0,
+        initial_delay: Interval = 0.0,
         args: Iterable[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        jitter: float = 0.0,
+        jitter: Interval = 0.0,
     ) -> None:
         """Add a task by hand; it also may be added to a running scheduler.
 
@@ -130,10 +127,10 @@ class BackgroundScheduler:
             name: Unique in this scheduler.
             func: Called with `args` and `kwargs`; returns a coroutine.
             interval: Seconds, a timedelta, a string such as `"4h"`, or a trigger.
-            initial_delay: Seconds after the start before the first run may be due.
+            initial_delay: How long after the start the first run may be due: seconds, or `"30s"`.
             args: Positional arguments for `func`.
             kwargs: Keyword arguments for `func`.
-            jitter: Seconds; each due instant is moved by a random time between zero and this.
+            jitter: Each due instant is moved by a random time between zero and this.
 
         Raises:
             InvalidTrigger: The interval is not above zero, not finite or not readable.
@@ -142,9 +139,6 @@ class BackgroundScheduler:
         """
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
-        for label, value in (("initial_delay", initial_delay), ("jitter", jitter)):
-            if not 0 <= value < float("inf"):
-                raise InvalidTask(f'"{name}": {label} is seconds, zero or more, not {value!r}')
         trigger = as_trigger(interval)
         self._add(
             Job(
@@ -152,8 +146,8 @@ class BackgroundScheduler:
                 func=func,
                 trigger=trigger,
                 registered=self._clock.now(),
-                initial_delay=initial_delay,
-                jitter=jitter,
+                initial_delay=delay(name, "initial_delay", initial_delay),
+                jitter=delay(name, "jitter", jitter),
                 args=tuple(args),
                 kwargs=kwargs or {},
             ),
@@ -210,16 +204,18 @@ class BackgroundScheduler:
             if not self._loop.is_closed():
                 raise BgTasksError("this scheduler runs in another event loop: stop it there first")
             self._forget_loop()
+        self._intention += 1
+        intention = self._intention
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
-        if self._loop is not None:
+        if self._loop is not None or self._intention != intention:  # a later call decided otherwise
             return
         from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
 
         attach_default(self.bus)
         self._loop = loop
         self._context = contextvars.copy_context()
-        self._offset = self._wall_offset()
+        self._timeline.begin()
         for job in self._jobs.values():
             job.begin(self._clock, self._random)
             if job.run is not None and job.waits_for_end:
@@ -237,6 +233,7 @@ class BackgroundScheduler:
         their place, so that a restarted scheduler does not run the same job beside them. If the caller
         is cancelled, the stop goes on to its end.
         """
+        self._intention += 1
         if self._loop is None:
             return
         if self._loop is not asyncio.get_running_loop():
@@ -266,7 +263,7 @@ class BackgroundScheduler:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
-            self._heap.clear()
+            self._timeline.begin()
             for _ in range(2):  # a run that swallowed the first request gets a second one
                 pending = [task for task in self._runs if not task.done()]
                 for task in pending:
@@ -278,68 +275,53 @@ class BackgroundScheduler:
         finally:
             self._loop = None
             self._stopping = None
-        self._outages.forget()
+        self._outages.clear()
         self.bus.emit(SchedulerStopped(self.unfinished, self._clock.monotonic() - began))
 
     def _forget_loop(self) -> None:
         """Let go of an event loop that was closed under a running scheduler."""
         self._loop = self._timer = self._stopping = None
-        self._heap.clear()
+        self._timeline.begin()
         self._runs.clear()
-        self._outages.forget()
+        self._outages.clear()
         for job in self._jobs.values():
             job.run = None
 
     # -- the timer -------------------------------------------------------------------------------
 
     def _schedule(self, job: Job) -> None:
-        due = job.next_instant
-        if due is None:
-            if job.fault is not None:
-                self.bus.emit(RunSkipped(job.name, self._clock.now(), f"not scheduled: {job.fault}"))
-            return
-        self._entries += 1
-        job.entry = self._entries
-        heapq.heappush(self._heap, (due, job.entry, job))
+        if not self._timeline.put(job) and job.fault is not None:
+            self.bus.emit(RunSkipped(job.name, self._clock.now(), f"not scheduled: {job.fault}"))
 
     def _arm(self) -> None:
-        """Set the timer for the earliest job, and no later than the longest sleep."""
+        """Set the timer for the earliest job."""
         if self._loop is None or self._stopping is not None:
             return
         if self._timer is not None:
             self._timer.cancel()
-        wait = LONGEST_SLEEP
-        if self._heap:
-            wait = min(wait, max(0.0, self._heap[0][0] - self._clock.monotonic()))
-        self._timer = self._loop.call_at(self._loop.time() + wait, self._tick, context=self._context.copy())
+        when = self._loop.time() + self._timeline.sleep()
+        self._timer = self._loop.call_at(when, self._tick, context=self._context.copy())
 
     def _tick(self) -> None:
         self._timer = None
+        due: deque[Job] = deque()
         try:
-            self._heed_clock_step()
-            now = self._clock.monotonic()
-            due = []
-            while self._heap and self._heap[0][0] <= now:
-                _, entry, job = heapq.heappop(self._heap)
-                if entry == job.entry:
-                    due.append(job)
-            for job in due:
-                self._fire(job)
+            self._timeline.heed_clock_step(self._jobs.values())
+            self._heed_recovered_workers()
+            due = self._timeline.take_due()
+            while due:
+                self._fire(due.popleft())
         finally:
+            for job in due:  # something of the host's failed: the others keep their turn
+                self._schedule(job)
             self._arm()
 
-    def _heed_clock_step(self) -> None:
-        offset = self._wall_offset()
-        if abs(offset - self._offset) < CLOCK_STEP:
-            return
-        self._offset = offset
-        for job in self._jobs.values():
-            if job.at is not None and job.due is not None:
-                job.follow_wall_clock(self._clock)
-                self._schedule(job)
-
-    def _wall_offset(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
+    def _heed_recovered_workers(self) -> None:
+        """A worker that waited for a server and has now run for a while has found it: it may never end."""
+        for job in self._jobs.values() if self._outages.reasons else ():
+            healthy = job.run is not None and self._clock.monotonic() - job.began >= LONGEST_SLEEP
+            if job.is_worker and job.waiting_for is not None and healthy:
+                self._found(job)
 
     def _fire(self, job: Job) -> None:
         due = job.take(self._clock, self._random)
@@ -351,15 +333,21 @@ class BackgroundScheduler:
             self.bus.emit(RunSkipped(job.name, due, "the previous run is still going"))
             return
         assert self._loop is not None
-        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, due, job.failures)
-        job.run = run
+        try:
+            run_id = self._new_run_id()
+        except BaseException:
+            if job.waits_for_end:
+                job.advance(self._clock, self._random)
+                self._schedule(job)
+            raise
+        run = Run(job.name, run_id, job.func, job.args, job.kwargs, due, job.failures)
+        name = f"bgtasks:{job.name}:{run.run_id}"
+        task = self._loop.create_task(self._runner.run(run), name=name, context=self._context.copy())
+        job.run, job.began = run, self._clock.monotonic()
         job.runs += 1
         job.ever_ran = True
         if job.is_worker and job.runs > 1:
             self.bus.emit(WorkerRestarted(job.name, run.run_id, job.runs - 1))
-        task = self._loop.create_task(
-            self._runner.run(run), name=f"bgtasks:{job.name}:{run.run_id}", context=self._context.copy()
-        )
         self._runs[task] = job
         task.add_done_callback(self._ended, context=self._context.copy())
 
@@ -383,16 +371,23 @@ class BackgroundScheduler:
         """Come back soon to a server that does not answer; once it does, try all that wait for it."""
         missing = outcome.resource if isinstance(outcome, Deferred) else None
         if job.waiting_for is not None and isinstance(outcome, Done | Skipped):
-            resource = job.waited()
-            if self._outages.end(resource):
-                for other in self._jobs.values():
-                    if other.waiting_for == resource and other.retry is not None:
-                        other.retry = self._clock.monotonic()
-                        self._schedule(other)
-                self._arm()
+            self._found(job)
+        elif job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
+            resource = job.waited()  # it got no further than something else
+            if not any(other.waiting_for == resource for other in self._jobs.values()):
+                self._outages.forget(resource)
         if isinstance(outcome, Deferred) and missing is not None:
             job.wait_for(missing, self._clock, self._random)
             self._outages.begin(missing, outcome.reason)
+
+    def _found(self, job: Job) -> None:
+        resource = job.waited()
+        if self._outages.end(resource):
+            for other in self._jobs.values():
+                if other.waiting_for == resource and other.retry is not None:
+                    other.retry = self._clock.monotonic()
+                    self._schedule(other)
+            self._arm()
 
 
 def _new_run_id() -> str:

@@ -22,6 +22,7 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
     """
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
 
     def ask() -> None:
         asked.set()
@@ -33,8 +34,10 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
     try:
         yield asked
     finally:
-        for each in _SIGNALS:
+        for each, handler in before.items():
             loop.remove_signal_handler(each)
+            if handler is not None:  # None: one that was not installed from Python
+                signal.signal(each, handler)
 
 
 async def serve(scheduler: BackgroundScheduler) -> tuple[str, ...]:

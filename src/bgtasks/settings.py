@@ -7,6 +7,8 @@ silently ignored is found out at three in the morning.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,7 +17,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from bgtasks.errors import InvalidSetting, nearest
 
-__all__ = ["PREFIX", "Settings", "namespace_of"]
+__all__ = ["PREFIX", "Settings", "default_namespace", "namespace_of"]
 
 PREFIX = "BGTASKS_"
 
@@ -66,26 +68,37 @@ class Settings(BaseSettings):
         Raises:
             InvalidSetting: A variable under the prefix is no setting, or a value cannot be read.
         """
-        try:
+        with _explained():
             _refuse_unknown(cls)
             return cls(**overrides)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
-            )
-            raise InvalidSetting(f"{problems} (see `bgtasks settings`)") from None
-        except UnicodeDecodeError as error:
-            raise InvalidSetting(f".env is not UTF-8 text: {error.reason}; save it as UTF-8") from None
+
+
+def default_namespace() -> str:
+    """The namespace of our keys where none is given: `BGTASKS_NAMESPACE`, or `bgtasks`.
+
+    Raises:
+        InvalidSetting: A setting of this process is misspelt or cannot be read, this one or another.
+    """
+    return Settings.load().namespace
 
 
 def namespace_of(config: Any) -> str:
-    """The namespace of our keys: from `config` if it is our `Settings`, else from the environment.
+    """The namespace of our keys: from `config` if it is our `Settings`, else the default one."""
+    return config.namespace if isinstance(config, Settings) else default_namespace()
 
-    Raises:
-        InvalidSetting: The environment holds a setting that cannot be read.
-    """
-    settings = config if isinstance(config, Settings) else Settings.load()
-    return settings.namespace
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what pydantic says into one error that names the variable."""
+    try:
+        yield
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        )
+        raise InvalidSetting(f"{problems} (see `bgtasks settings`)") from None
+    except UnicodeDecodeError as error:
+        raise InvalidSetting(f".env is not UTF-8 text: {error.reason}; save it as UTF-8") from None
 
 
 def _refuse_unknown(settings: type[Settings]) -> None:

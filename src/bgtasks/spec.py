@@ -7,14 +7,13 @@ resources and does no I/O; the wiring turns it into something that can run, or i
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from bgtasks.errors import InvalidTask
-from bgtasks.triggers import Trigger, parse
+from bgtasks.errors import InvalidTask, InvalidTrigger
+from bgtasks.triggers import Interval, Trigger, parse, parse_delay
 
 __all__ = [
     "RESOURCES",
@@ -25,6 +24,7 @@ __all__ = [
     "TaskSpec",
     "WorkerSpec",
     "days",
+    "delay",
     "hours",
     "minutes",
     "parameters",
@@ -141,9 +141,8 @@ class TaskSpec(Spec):
 
     def __post_init__(self) -> None:
         super(TaskSpec, self).__post_init__()  # the zero-argument form is lost under slots=True
-        for label, value in (("initial_delay", self.initial_delay), ("jitter", self.jitter)):
-            if not (math.isfinite(value) and value >= 0):
-                raise InvalidTask(f'"{self.name}": {label} is seconds, zero or more, not {value!r}')
+        delay(self.name, "initial_delay", self.initial_delay)
+        delay(self.name, "jitter", self.jitter)
         if self.scope is Scope.LEADER:
             raise InvalidTask(
                 f'"{self.name}": a periodic task has scope "node" or "cluster"; scope="leader" is for '
@@ -173,6 +172,20 @@ class WorkerSpec(Spec):
             )
         if self.group is not None and self.scope is not Scope.LEADER:
             raise InvalidTask(f'"{self.name}": only a worker with scope="leader" has a group')
+
+
+def delay(task: str, label: str, value: Interval) -> float:
+    """The seconds of a task's delay, zero allowed.
+
+    Raises:
+        InvalidTask: It is no duration, below zero, not finite, or above a century.
+    """
+    try:
+        return parse_delay(value)
+    except InvalidTrigger as error:
+        raise InvalidTask(
+            f'"{task}": {label} is seconds, zero or more, not {value!r} (or a string such as "30s")'
+        ) from error
 
 
 def place(func: Any) -> str:

@@ -24,7 +24,7 @@ from bgtasks.errors import InvalidTrigger, nearest
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-__all__ = ["Cron", "Every", "Interval", "Once", "Trigger", "as_trigger", "parse", "spoken"]
+__all__ = ["Cron", "Every", "Interval", "Once", "Trigger", "as_trigger", "parse", "parse_delay", "spoken"]
 
 type Interval = float | int | str | timedelta
 """A duration as users write it: seconds, a timedelta, or a string such as `"90s"` or `"1d12h"`."""
@@ -270,6 +270,17 @@ def parse(interval: Interval) -> float:
     if not math.isfinite(seconds) or not 0 < seconds <= _LONGEST:
         raise InvalidTrigger(f"an interval must be above zero and at most a century, not {interval!r}")
     return seconds
+
+
+def parse_delay(delay: Interval) -> float:
+    """The seconds of a duration that may be zero, such as an initial delay.
+
+    Raises:
+        InvalidTrigger: As for `parse`, but for zero.
+    """
+    if isinstance(delay, bool) or delay != 0:
+        return parse(delay)
+    return 0.0
 
 
 def _no_interval(value: object) -> str:

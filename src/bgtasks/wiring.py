@@ -129,7 +129,10 @@ class Wiring:
                 continue
             owner = root
             for step in path:
-                held = getattr(held, step, None)
+                try:
+                    held = getattr(held, step, None)
+                except Exception as error:  # noqa: BLE001 - a property of the host's object
+                    held = Absent(f"{type(error).__name__}: {error}")
                 if held is None or isinstance(held, Absent):
                     yield f"{owner} has no {step}" + (f": {held.reason}" if held is not None else "")
                     break

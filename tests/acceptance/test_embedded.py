@@ -377,7 +377,8 @@ async def test_a_redis_that_outlived_its_keeper_is_ended_first(data: Path) -> No
     )
     os.close(mark)
     try:
-        wait_until("the orphan answers", lambda: shared.ask(f"{data}/redis.sock", "PING") == b"+PONG\r\n")
+        answers = partial(shared.ask, f"{data}/redis.sock", "PING")
+        await asyncio.to_thread(wait_until, "the orphan answers", lambda: answers() == b"+PONG\r\n")
         async with EmbeddedServer(data) as server, server.client() as client:
             assert await client.get("kept") == b"yes"
             assert orphan.wait(PATIENCE_S) == 0

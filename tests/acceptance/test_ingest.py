@@ -153,7 +153,7 @@ def test_what_is_no_text_is_reported_and_nothing_goes_in(home: Path, ingest: Any
     path.write_bytes(content)
     ended = ingest(path)
     assert ended.code == 1
-    assert ended.out == ""
+    assert ended.out == "garbage.jsonl: no messages\n"
     assert "garbage.jsonl: line 1: not " in ended.err
     assert len(ended.err) < 10_000
 
@@ -162,7 +162,7 @@ def test_a_file_with_nothing_in_it_is_no_error(home: Path, ingest: Any) -> None:
     for name, content in (("empty.jsonl", ""), ("blank.jsonl", "\n\n  \n")):
         (home / name).write_text(content)
         ended = ingest(home / name)
-        assert (ended.code, ended.out) == (0, "")
+        assert (ended.code, ended.out) == (0, f"{name}: no messages\n")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class HeldStore(PromptStore):
         self.has_read, self.may_send = asyncio.Event(), asyncio.Event()
         return self
 
-    async def _due(self, now: datetime) -> list[tuple[str, int, str | None]]:
+    async def _due(self, now: datetime) -> list[tuple[str, float, str | None]]:
         due = await super()._due(now)
         self.has_read.set()
         await self.may_send.wait()
@@ -513,7 +513,7 @@ async def test_a_prompt_is_cancelled_once_and_never_moved(store: PromptStore, ba
     made = await add(store)
 
     assert await store.cancel(made.id, now=NOW) is True
-    assert await store.cancel(made.id, now=NOW) is False
+    assert await store.cancel(made.id, now=NOW) is True  # sent again: it is cancelled, as was asked
     assert await store.tick(NOW + HOUR) == Ticked()
 
     found = await store.get(made.id)

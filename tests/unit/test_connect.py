@@ -18,7 +18,13 @@ from tests.support.servers import Talk, bundled_redis, debian_redis, free_port, 
 
 from bgtasks import Cron, Once
 from bgtasks.connect import CALL_TIMEOUT, COMMANDS, calls, check, open_redis, refuse_cluster, text
-from bgtasks.errors import BgTasksError, ConfigurationError, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import (
+    BgTasksError,
+    ConfigurationError,
+    MissingCommand,
+    ResourceUnavailable,
+    UnsuitableServer,
+)
 from bgtasks.memory.messages import Message, MessageCache
 from bgtasks.prompts import PromptStore
 from bgtasks.testing import VirtualClock, run_virtual
@@ -417,7 +423,7 @@ async def test_a_cancellation_from_within_passes_through() -> None:
         (redis_errors.AuthenticationError("no"), UnsuitableServer),
         (redis_errors.NoPermissionError("no"), UnsuitableServer),
         (redis_errors.InvalidResponse("what"), UnsuitableServer),
-        (redis_errors.ResponseError("unknown command 'XADD', with args"), UnsuitableServer),
+        (redis_errors.ResponseError("unknown command 'XADD', with args"), MissingCommand),
         (redis_errors.ResponseError("WRONGTYPE of value"), redis_errors.ResponseError),
         (ValueError("a bug"), ValueError),
     ],

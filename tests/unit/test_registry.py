@@ -164,7 +164,7 @@ def test_a_need_given_as_a_bare_text_is_refused_with_the_tuple_it_should_be(
             lambda **o: background_worker(scope="", **o),
             'scope is "node", "cluster" or, for a worker, "leader", not \'\'',
         ),
-        (lambda **o: background_task(60, jitter=-1, **o), "jitter is seconds, zero or more, not -1.0"),
+        (lambda **o: background_task(60, jitter=-1, **o), "jitter is seconds, zero or more, not -1"),
         (lambda **o: background_task(60, -1, **o), "initial_delay is seconds, zero or more, not -1"),
     ],
 )

@@ -44,13 +44,13 @@ async def _ingest(settings: Settings, files: list[Path]) -> int:
         for path, size in sizes.items():
             taken = await _take(path, size, held, settings)
             _report(path, taken)
-            bad += len(taken.bad)
+            bad += taken.bad_count
         if isinstance(held.kg_manager, Absent):
             typer.echo(f"graph: not written, since {held.kg_manager.reason}", err=True)
     return 1 if bad else 0
 
 
-async def _take(path: Path, size: int, held: Resources, settings: Settings) -> Taken:
+async def _take(path: Path, size: int | None, held: Resources, settings: Settings) -> Taken:
     cache = MessageCache(given(held.redis), settings.namespace)
     graph = None if isinstance(held.kg_manager, Absent) else held.kg_manager
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -61,26 +61,30 @@ async def _take(path: Path, size: int, held: Resources, settings: Settings) -> T
 
 
 def _report(path: Path, taken: Taken) -> None:
+    if not taken.channels:
+        typer.echo(f"{path.name}: no messages")
     for channel in taken.channels:
         typer.echo(f"{path.name}: {channel}: {taken.added[channel]} added, {taken.known[channel]} known")
     if taken.woven.messages:
         typer.echo(f"{path.name}: graph: {taken.woven.messages} messages woven in")
     for each in taken.bad[:SHOWN]:
         typer.echo(f"{path.name}: line {each.number}: {each.reason}", err=True)
-    if len(taken.bad) > SHOWN:
-        typer.echo(f"{path.name}: and {len(taken.bad) - SHOWN} more bad lines", err=True)
+    if taken.bad_count > SHOWN:
+        typer.echo(f"{path.name}: and {taken.bad_count - SHOWN} more bad lines", err=True)
     if taken.bad:
         cure = "mend them and run it again: what is in already is not added twice"
-        typer.echo(f"{path.name}: {len(taken.bad)} lines were not taken; {cure}", err=True)
+        typer.echo(f"{path.name}: {taken.bad_count} lines were not taken; {cure}", err=True)
 
 
-def _count_lines(path: Path) -> int:
-    """The lines with something on them, as the progress bar counts them.
+def _count_lines(path: Path) -> int | None:
+    """The lines with something on them, as the progress bar counts them; None for a pipe, read only once.
 
     Raises:
         InvalidMessage: The file cannot be opened.
     """
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            return None
         with path.open("rb") as lines:
             return sum(1 for line in lines if line.strip())
     except OSError as error:

@@ -12,6 +12,7 @@ from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load, 
 from bgtasks.resources import open_resources
 from bgtasks.service import serve
 from bgtasks.settings import Settings
+from bgtasks.wiring import Decision
 
 __all__ = ["run"]
 
@@ -30,6 +31,15 @@ def run(
     execute(_run(settings, only, exclude, wait))
 
 
+def _say_what_is_not_run(rows: tuple[Decision, ...]) -> None:
+    log = logging.getLogger("bgtasks")
+    for row in rows:
+        if not row.wired:
+            log.info("%s does not run here: %s", row.name, row.reason)
+    if not any(row.wired for row in rows):
+        log.warning("nothing can run here; the lines above say why (bgtasks tasks shows it too)")
+
+
 async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bool) -> None:
     async with open_resources(settings, checked=not wait) as held:
         scheduler = build_scheduler(
@@ -39,6 +49,7 @@ async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bo
             exclude=exclude,
             stop_timeout=settings.stop_timeout,
         )
+        _say_what_is_not_run(scheduler.decisions)
         unfinished = await serve(scheduler)
     if unfinished:
         logging.shutdown()

@@ -114,6 +114,18 @@ class KnowledgeGraph:
             result = await database.select_graph(self.name).query(cypher, cleaned)
         return list(result.result_set)
 
+    async def check(self) -> None:
+        """Ask whether the server can keep graphs; makes none.
+
+        Raises:
+            MissingCommand: It has no FalkorDB module.
+            ResourceUnavailable: It does not answer.
+            UnsuitableServer: It is no Redis, or refuses us.
+        """
+        database = await self._connected()
+        async with calls("kg_manager"):
+            await database.list_graphs()
+
     async def delete(self) -> None:
         """Delete the whole graph, if it exists."""
         database = await self._connected()

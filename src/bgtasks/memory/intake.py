@@ -1,7 +1,7 @@
 """From files of messages into the cache and, where there is a graph, the structural graph.
 
-A thing read is taken in batches as it comes, so a file may be larger than memory, and what precedes a
-crash is in. Running it again adds only what is missing.
+What is read is taken in batches as it comes, so a file may be larger than memory, and all but the last
+couple of thousand messages before a crash are in. Running it again adds only what is missing.
 """
 
 from __future__ import annotations
@@ -19,13 +19,24 @@ from bgtasks.memory.structure import Woven, weave
 __all__ = ["Taken", "take_in"]
 
 
+WAITING = 10 * BATCH
+"""Messages that are held back at most, while their channels have no full batch."""
+
+LISTED = 1000
+"""Bad lines that are kept one by one; further ones are counted."""
+
+
 @dataclass(slots=True)
 class Taken:
-    """What came of it: messages added and already there, by channel; lines that were no messages."""
+    """What came of it: messages added and already there, by channel; lines that were no messages.
+
+    `bad` lists the first thousand of those, `bad_count` counts them all.
+    """
 
     added: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     known: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     bad: list[BadLine] = field(default_factory=list)
+    bad_count: int = 0
     woven: Woven = field(default_factory=Woven)
 
     @property
@@ -66,15 +77,21 @@ async def take_in(
         if progress is not None:
             progress(len(batch))
 
+    held = 0
     for line in lines:
         if isinstance(line, BadLine):
-            taken.bad.append(line)
+            taken.bad_count += 1
+            if len(taken.bad) < LISTED:
+                taken.bad.append(line)
             if progress is not None:
                 progress(1)
             continue
         waiting[line.channel].append(line)
-        if len(waiting[line.channel]) >= BATCH:
-            await flush(line.channel)
+        held += 1
+        full = len(waiting[line.channel]) >= BATCH
+        for channel in list(waiting) if held >= WAITING else [line.channel] if full else []:
+            held -= len(waiting[channel])
+            await flush(channel)
     for channel in list(waiting):
         await flush(channel)
     if graph is not None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bgtasks.connect import encodable, reach, refuse_cluster, text
 from bgtasks.errors import InvalidMessage
+from bgtasks.settings import default_namespace
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -103,16 +104,16 @@ class MessageCache:
 
     Args:
         redis: An asyncio client, decoding responses or not.
-        namespace: What every key begins with.
+        namespace: What every key begins with; `BGTASKS_NAMESPACE`, or `bgtasks`, if not given.
 
     Raises:
         UnsuitableServer: The client is one of a Redis Cluster.
     """
 
-    def __init__(self, redis: Redis, namespace: str = "bgtasks") -> None:
+    def __init__(self, redis: Redis, namespace: str | None = None) -> None:
         refuse_cluster(redis)
         self._redis: Any = redis  # redis-py types its answers for both faces at once
-        self._namespace = namespace
+        self._namespace = namespace or default_namespace()
         self._ingest = redis.register_script(_INGEST)
 
     async def ingest(self, channel: str, messages: Sequence[Message]) -> int:

@@ -8,8 +8,9 @@ applied once, however often it is tried and by however many processes.
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,7 +89,8 @@ async def weave(
     position = await _position(graph, cursor_id)
     while window := await cache.since(channel, _entry(position), WINDOW):
         authors |= {message.author for message in window}
-        nodes, edges = _evidence(channel, window, authors, half_life)
+        # In a thread: looking for thousands of names in hundreds of messages takes a while.
+        nodes, edges = await asyncio.to_thread(_evidence, channel, window, authors, half_life)
         reached = _padded(window[-1].cursor)
         rows = await graph.query(
             _APPLY,
@@ -142,7 +144,8 @@ def _evidence(
     place = entity_id("channel", channel)
     nodes: dict[str, dict[str, Any]] = {}
     weights: dict[tuple[str, str, str], tuple[Weight, int]] = {}
-    names = _name_pattern(authors)
+    known = {author.casefold(): author for author in sorted(authors)}
+    names = _name_pattern(known.values())
 
     def see(kind: str, name: str, ms: int, *, signed: bool = False) -> str:
         """Note the entity; a name that its bearer signs with replaces one that others wrote."""
@@ -158,7 +161,7 @@ def _evidence(
         see("channel", channel, message.ms)
         speaker = see("person", message.author, message.ms, signed=True)
         links = [(speaker, SPEAKS_IN, place)]
-        for name in sorted(_mentioned(message, names, authors)):
+        for name in sorted(_mentioned(message, names, known)):
             links.append((speaker, MENTIONS, see("person", name, message.ms)))
         for link in links:
             strength = Weight(_STRENGTH[link[1]], message.ms)
@@ -171,15 +174,15 @@ def _evidence(
     return list(nodes.values()), edges
 
 
-def _mentioned(message: Message, names: re.Pattern[str] | None, authors: Iterable[str]) -> set[str]:
-    by_key = {author.casefold(): author for author in authors}
-    found = {by_key.get(handle.casefold(), handle) for handle in _HANDLE.findall(message.text)}
-    if names is not None:
-        found |= {by_key.get(name.casefold(), name) for name in names.findall(message.text)}
-    return {name for name in found if name.casefold() != message.author.casefold()}
+def _mentioned(message: Message, names: re.Pattern[str] | None, known: Mapping[str, str]) -> set[str]:
+    """Whom the message names, each once; `known` is the authors by their names in lower case."""
+    written = [*_HANDLE.findall(message.text), *(names.findall(message.text) if names else ())]
+    by_key = {name.casefold(): known.get(name.casefold(), name) for name in written}
+    by_key.pop(message.author.casefold(), None)
+    return set(by_key.values())
 
 
-def _name_pattern(authors: set[str]) -> re.Pattern[str] | None:
+def _name_pattern(authors: Collection[str]) -> re.Pattern[str] | None:
     """Matches any author's name as whole words, the longest first."""
     if not authors:
         return None

@@ -51,26 +51,30 @@ class Prompt:
     why: str = ""
 
 
-def next_due(written: str | None, at: int, now: datetime) -> tuple[str | int, str]:
+def next_due(written: str | None, at: float, now: datetime) -> tuple[str | int, str | int, str]:
     """When a prompt is due next, having been due at `at`.
 
     Args:
         written: Its trigger as it stands in its record.
-        at: The due instant that is used up, in ms.
+        at: The due instant that is used up, in ms. An operator may have set anything.
         now: The present.
 
     Returns:
-        The next due instant in ms, or "" for none; and why the record is broken, or "".
+        The used-up instant, or "" if that is none; the next one in ms, or "" for none; and why the
+        record is broken, or "".
     """
+    if instant(at) is None or not float(at).is_integer():
+        return "", "", f"its place in the schedule, {at}, is no whole number of milliseconds"
+    due = int(at)
     if written is None:
-        return "", "its record, or the trigger in it, is gone"
+        return due, "", "its record, or the trigger in it, is gone"
     # The instant that is used up was anywhere within its millisecond.
-    used_up = max(now, instant(at + 1) - timedelta(microseconds=1))
+    used_up = max(now, _EPOCH + (due + 1) * _MS - timedelta(microseconds=1))
     try:
         after = read_trigger(written).next_after(used_up)
     except InvalidTrigger as error:
-        return "", f"its trigger cannot be read: {error}"
-    return ("" if after is None else ms(after)), ""
+        return due, "", f"its trigger cannot be read: {error}"
+    return due, ("" if after is None else ms(after)), ""
 
 
 def written_as(trigger: Once | Cron) -> str:
@@ -112,8 +116,8 @@ def from_record(prompt_id: str, record: dict[Any, Any], due: float | None) -> Pr
         channel=held.get("channel", ""),
         agent=held.get("agent", ""),
         status=held.get("status", "broken"),  # type: ignore[arg-type]  # written by us
-        due=None if due is None else instant(due),
-        last=instant(float(held["last"])) if "last" in held else None,
+        due=instant(due),
+        last=instant(held.get("last")),
         why=held.get("why", ""),
     )
 
@@ -123,6 +127,9 @@ def ms(when: datetime) -> int:
     return (when - _EPOCH) // _MS
 
 
-def instant(milliseconds: float) -> datetime:
-    """The instant that many milliseconds since 1970, in UTC."""
-    return _EPOCH + milliseconds * _MS
+def instant(milliseconds: float | str | None) -> datetime | None:
+    """The instant that many milliseconds since 1970, in UTC; None for what is no such instant."""
+    try:
+        return None if milliseconds is None else _EPOCH + float(milliseconds) * _MS
+    except (OverflowError, ValueError):
+        return None

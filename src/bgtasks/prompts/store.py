@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from bgtasks.connect import encodable, reach, refuse_cluster, text
 from bgtasks.errors import InvalidMessage
 from bgtasks.prompts.prompt import Prompt, from_record, instant, ms, next_due, written_as
+from bgtasks.settings import default_namespace
 from bgtasks.triggers import Cron, Once
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ BATCH = 50
 KEPT = timedelta(days=7)
 """How long ended prompts, and entries on the stream, are kept."""
 
-# ARGV: now, then (id, due as read, next due or "", why it is broken or "") for each.
+# ARGV: now, prefix, then (id, due as read, next due or "", why it is broken or "") for each. An empty due
+# means that the score itself is no instant: then it is not compared.
 _MOVE = """
 local schedule, ended, stream, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[2]
 local now, moved = ARGV[1], 0
 for i = 3, #ARGV, 4 do
   local id, due, after, broken = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local at = redis.call('ZSCORE', schedule, id)
-  if at and tonumber(at) == tonumber(due) then
+  if at and (due == '' or tonumber(at) == tonumber(due)) then
     local item = prefix .. id
     local kept = redis.call('TYPE', item).ok == 'hash'
     local status = 'done'
@@ -71,7 +73,17 @@ end
 return moved
 """
 
+# Once: an add whose answer was lost is sent again, and the prompt may have been moved meanwhile.
+_ADD = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+return 1
+"""
+
 _CANCEL = """
+if redis.call('TYPE', KEYS[3]).ok ~= 'hash' then return 0 end
+if redis.call('HGET', KEYS[3], 'status') == 'cancelled' then return 1 end
 if redis.call('ZREM', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('HSET', KEYS[3], 'status', 'cancelled')
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
@@ -92,7 +104,7 @@ class PromptStore:
 
     Args:
         redis: An asyncio client, decoding responses or not.
-        namespace: What every key begins with.
+        namespace: What every key begins with; `BGTASKS_NAMESPACE`, or `bgtasks`, if not given.
         new_id: Makes a prompt's id.
 
     Raises:
@@ -100,16 +112,17 @@ class PromptStore:
     """
 
     def __init__(
-        self, redis: Redis, namespace: str = "bgtasks", *, new_id: Callable[[], str] | None = None
+        self, redis: Redis, namespace: str | None = None, *, new_id: Callable[[], str] | None = None
     ) -> None:
         refuse_cluster(redis)
         self._redis: Any = redis  # redis-py types its answers for both faces at once
-        self._prefix = f"{namespace}:prompts:"
+        self._prefix = f"{namespace or default_namespace()}:prompts:"
         self._schedule = f"{self._prefix}schedule"
         self._ended = f"{self._prefix}ended"
         self.stream = f"{self._prefix}due"
         self._new_id = new_id or (lambda: secrets.token_hex(5))
         self._move = redis.register_script(_MOVE)
+        self._add = redis.register_script(_ADD)
         self._cancel = redis.register_script(_CANCEL)
 
     async def add(
@@ -161,16 +174,13 @@ class PromptStore:
             "status": "active",
             "created": str(ms(now)),
         }
-
-        def store(commands: Any) -> None:
-            commands.hset(self._item(prompt.id), mapping=record)
-            commands.zadd(self._schedule, {prompt.id: ms(due)})
-
-        await self._together(store)
+        keys = [self._schedule, self._item(prompt.id)]
+        fields = [part for field in record.items() for part in field]
+        await reach(partial(self._add, keys=keys, args=[prompt.id, ms(due), *fields]))
         return prompt
 
     async def cancel(self, prompt_id: str, *, now: datetime) -> bool:
-        """End an active prompt; False if there is none with this id. What is on the stream stays there.
+        """End an active prompt; False if none with this id is or was. What is on the stream stays there.
 
         Raises:
             ResourceUnavailable: Redis does not answer.
@@ -213,12 +223,14 @@ class PromptStore:
             ResourceUnavailable: Redis does not answer; whole batches may have been moved.
         """
         moved = broken = 0
-        while due := await self._due(now):
+        before: list[tuple[str, float, str | None]] = []
+        while (due := await self._due(now)) and due != before:  # the same again: nothing more can be done
+            before = due
             arguments: list[str | int] = [ms(now), f"{self._prefix}item:"]
             for prompt_id, at, written in due:
-                after, why = next_due(written, at, now)
+                used_up, after, why = next_due(written, at, now)
                 broken += bool(why)
-                arguments += [prompt_id, at, after, why]
+                arguments += [prompt_id, used_up, after, why]
             keys = [self._schedule, self._ended, self.stream]
             moved += int(await reach(partial(self._move, keys=keys, args=arguments)))
             if len(due) < BATCH:
@@ -240,8 +252,8 @@ class PromptStore:
         trim = partial(self._redis.xtrim, self.stream, minid=f"{limit}-0", approximate=False)
         return deleted + int(await reach(trim))
 
-    async def _due(self, now: datetime) -> list[tuple[str, int, str | None]]:
-        """Up to a batch of what is due: id, due instant in ms, and how its trigger was written."""
+    async def _due(self, now: datetime) -> list[tuple[str, float, str | None]]:
+        """Up to a batch of what is due: id, score (a due instant in ms), and how its trigger was written."""
         due = partial(self._redis.zrangebyscore, self._schedule, "-inf", ms(now), start=0, num=BATCH)
         entries = await reach(partial(due, withscores=True))
 
@@ -251,7 +263,7 @@ class PromptStore:
 
         triggers = await self._together(ask, tolerant=True) if entries else []
         return [
-            (text(prompt_id), int(at), text(written) if isinstance(written, str | bytes) else None)
+            (text(prompt_id), at, text(written) if isinstance(written, str | bytes) else None)
             for (prompt_id, at), written in zip(entries, triggers, strict=True)
         ]
 
