@@ -38,9 +38,9 @@ CALL_TIMEOUT = 5.0
 URL_FORMS = "write redis://host:6379/0, rediss://… or unix:///path, with special characters %-encoded"
 
 COMMANDS = (
-    "DEL", "EVALSHA", "EXISTS", "EXEC", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT", "TYPE",
-    "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
-    "ZSCORE",
+    "DEL", "EVALSHA", "EXEC", "EXISTS", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT",
+    "TYPE", "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM",
+    "ZREVRANGE", "ZSCORE",
 )  # fmt: skip
 """Commands that the built-in tasks and the message cache need."""
 

@@ -259,15 +259,8 @@ def parse(interval: Interval) -> float:
     Raises:
         InvalidTrigger: Not a duration, not above zero, not finite, or above a century.
     """
-    if isinstance(interval, timedelta):
-        seconds = interval.total_seconds()
-    elif isinstance(interval, str):
-        seconds = _parse_text(interval)
-    elif isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise InvalidTrigger(_no_interval(interval))
-    else:
-        seconds = float(interval) if abs(interval) <= _LONGEST else math.inf
-    if not math.isfinite(seconds) or not 0 < seconds <= _LONGEST:
+    seconds = _seconds(interval)
+    if not 0 < seconds <= _LONGEST:
         raise InvalidTrigger(f"an interval must be above zero and at most a century, not {interval!r}")
     return seconds
 
@@ -278,9 +271,20 @@ def parse_delay(delay: Interval) -> float:
     Raises:
         InvalidTrigger: As for `parse`, but for zero.
     """
-    if isinstance(delay, bool) or delay != 0:
-        return parse(delay)
-    return 0.0
+    seconds = _seconds(delay)
+    if not 0 <= seconds <= _LONGEST:
+        raise InvalidTrigger(f"a delay must be zero or more and at most a century, not {delay!r}")
+    return seconds
+
+
+def _seconds(interval: Interval) -> float:
+    if isinstance(interval, timedelta):
+        return interval.total_seconds()
+    if isinstance(interval, str):
+        return _parse_text(interval)
+    if isinstance(interval, bool) or not isinstance(interval, int | float):
+        raise InvalidTrigger(_no_interval(interval))
+    return float(interval) if abs(interval) <= _LONGEST else math.inf  # what is too much for a float, too
 
 
 def _no_interval(value: object) -> str:

@@ -608,3 +608,52 @@ async def test_an_ended_prompt_is_deleted_whoever_cleans_up_at_the_same_time(bac
     await asyncio.gather(*(store.cleanup(NOW + KEPT * 2) for store in stores))
 
     assert await backend.keys() == set()
+
+
+# -- answers that were lost, and scores that are none ----------------------------------------------
+
+
+async def test_an_add_that_is_sent_again_after_the_prompt_was_moved_does_not_schedule_it_again(
+    store: PromptStore, backend: Backend
+) -> None:
+    send = store._add
+
+    async def send_twice_with_a_tick_between(**arguments: Any) -> Any:
+        await send(**arguments)
+        await store.tick(NOW + HOUR)
+        return await send(**arguments)
+
+    store._add = send_twice_with_a_tick_between  # type: ignore[assignment]
+    made = await store.add("once", Once(NOW + HOUR), now=NOW)
+    await store.tick(NOW + 2 * HOUR)
+
+    assert [fields["prompt"] for fields in await backend.entries(store.stream)] == [made.id]
+
+
+@pytest.mark.parametrize("score", ["-inf", 1.5, -1e30])
+async def test_a_place_in_the_schedule_that_is_no_instant_is_set_aside_and_disturbs_no_other(
+    store: PromptStore, backend: Backend, score: Any
+) -> None:
+    strange = [await store.add(f"strange {number}", Once(NOW + HOUR), now=NOW) for number in range(BATCH + 1)]
+    fine = await store.add("fine", Once(NOW + HOUR), now=NOW)
+    for each in strange:
+        await backend.client.zadd("bgtasks:prompts:schedule", {each.id: score})
+
+    ticked = await store.tick(NOW + HOUR)
+    found = {each.id: each for each in await store.all(ended=True)}
+
+    assert ticked == Ticked(moved=1, broken=len(strange))
+    assert found[fine.id].status == "done"
+    assert all(found[each.id].status == "broken" and found[each.id].why for each in strange)
+
+
+async def test_a_schedule_without_end_and_a_last_that_is_no_number_can_still_be_listed(
+    store: PromptStore, backend: Backend
+) -> None:
+    made = await store.add("some day", Once(NOW + HOUR), now=NOW)
+    await backend.client.zadd("bgtasks:prompts:schedule", {made.id: "inf"})
+    await backend.client.hset(f"bgtasks:prompts:item:{made.id}", "last", "yesterday")
+
+    [found] = await store.all()
+
+    assert (found.id, found.due, found.last) == (made.id, None, None)

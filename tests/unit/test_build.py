@@ -352,3 +352,35 @@ def test_the_outcomes_a_task_may_return_are_taken_as_they_are(registry: Registry
         return list(recorder.outcomes("wait_a_bit"))
 
     assert run_virtual(main) == [Deferred("the model is busy")]
+
+
+def test_an_error_of_redis_itself_is_an_outage_for_any_task_that_was_given_redis(registry: Registry) -> None:
+    from redis.exceptions import ConnectionError as RedisGone
+    from redis.exceptions import ResponseError
+
+    @background_task("4h", registry=registry)
+    async def sweep(redis: Any) -> None:
+        raise RedisGone("connection refused")
+
+    @background_task("4h", registry=registry)
+    async def typo(redis: Any) -> None:
+        raise ResponseError("wrong number of arguments")
+
+    @background_task("4h", registry=registry)
+    async def unrelated() -> None:
+        raise RedisGone("some other server")
+
+    async def main(clock: VirtualClock) -> tuple[Recorder, dict[str, str]]:
+        scheduler = build_scheduler(object(), registry=registry, clock=clock)
+        heard = Recorder(scheduler)
+        async with scheduler:
+            await asyncio.sleep(5)
+            return heard, scheduler.unavailable
+
+    heard, lost = run_virtual(main)
+
+    assert len(heard.outcomes("sweep")) > 1  # tried again long before four hours are over
+    assert all(isinstance(each, Deferred) and each.resource == "redis" for each in heard.outcomes("sweep"))
+    assert list(lost) == ["redis"]
+    assert [type(each).__name__ for each in heard.outcomes("typo")] == ["Failed"]
+    assert [type(each).__name__ for each in heard.outcomes("unrelated")] == ["Failed"]

@@ -1464,3 +1464,113 @@ def test_a_listener_that_raises_disturbs_neither_runs_nor_schedule(caplog: pytes
     said = [record for record in caplog.records if record.getMessage().startswith("a listener failed on ")]
     assert len(said) == len(stage.heard.events)
     assert all(record.levelno == logging.ERROR for record in said)
+
+
+# -- what outages and hosts can do ---------------------------------------------------------------
+
+
+def test_a_job_that_goes_on_to_miss_another_server_leaves_the_next_loss_of_the_first_to_be_said(
+    stage: Stage,
+) -> None:
+    answers = iter(
+        [
+            ResourceUnavailable("redis", "down"),
+            ResourceUnavailable("kg_manager", "down"),
+            None,
+            ResourceUnavailable("redis", "down again"),
+        ]
+    )
+
+    async def reach() -> None:
+        if (error := next(answers, None)) is not None:
+            raise error
+
+    stage.task("reach", 60, reach)
+    stage.play(200)
+
+    assert [event.resource for event in stage.heard.of(ResourceLost)] == ["redis", "kg_manager", "redis"]
+    assert [event.resource for event in stage.heard.of(ResourceRegained)] == ["kg_manager", "redis"]
+    assert stage.scheduler.unavailable == {}
+
+
+def test_a_worker_that_runs_on_after_an_outage_has_found_the_server_again(stage: Stage) -> None:
+    registry = Registry()
+    turns = itertools.count()
+
+    @background_worker(registry=registry, restart_delay="1s")
+    async def follow() -> None:
+        if next(turns) == 0:
+            raise ResourceUnavailable("redis", "down")
+        await asyncio.sleep(1e6)
+
+    scheduler = build_scheduler(registry=registry, clock=stage.clock)
+    heard = Recorder(scheduler)
+
+    async def main(clock: VirtualClock) -> dict[str, str]:
+        async with scheduler:
+            await asyncio.sleep(20)
+            return scheduler.unavailable
+
+    assert run_virtual(main, stage.clock) == {}
+    assert [event.resource for event in heard.of(ResourceRegained)] == ["redis"]
+
+
+def test_after_the_wall_clock_is_set_back_by_days_cron_begins_anew(stage: Stage) -> None:
+    stage.task("often", Cron("*/5 * * * *"))
+
+    async def main() -> None:
+        async with stage.scheduler:
+            await asyncio.sleep(3600)
+            stage.clock.step_wall(-30 * 86_400)
+            await asyncio.sleep(3600)
+
+    stage.run(main)
+
+    assert len(stage.times["often"]) == 24
+
+
+def test_an_error_in_starting_one_run_keeps_the_turn_of_the_others_and_of_its_own_job() -> None:
+    ids = iter(["first", None])
+
+    def new_run_id() -> str:
+        run_id = next(ids, "later")
+        if run_id is None:
+            raise RuntimeError("no entropy")
+        return run_id
+
+    stage = Stage(new_run_id=new_run_id)
+    for name in ("a", "b", "c"):
+        stage.task(name, 60)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        async with stage.scheduler:
+            await asyncio.sleep(150)
+
+    stage.run(main)
+
+    assert {name: len(times) for name, times in stage.times.items()} == {"a": 3, "b": 2, "c": 3}
+
+
+def test_of_starts_and_stops_at_once_the_last_one_counts(stage: Stage) -> None:
+    async def main() -> tuple[bool, bool]:
+        scheduler = stage.scheduler
+        await scheduler.start()
+        await asyncio.gather(scheduler.stop(), scheduler.start(), scheduler.start(), scheduler.stop())
+        stopped = scheduler.running
+        await scheduler.start()
+        await asyncio.gather(scheduler.stop(), scheduler.start())
+        started = scheduler.running
+        await scheduler.stop()
+        return stopped, started
+
+    assert run_virtual(lambda clock: main(), stage.clock) == (False, True)
+
+
+def test_delays_are_written_like_intervals_and_bounded_like_them(stage: Stage) -> None:
+    stage.task("later", 60, None, "5s", jitter="0ms")  # type: ignore[arg-type]
+    stage.play(6)
+
+    assert stage.times["later"] == [5]
+    with pytest.raises(InvalidTask, match="initial_delay is seconds"):
+        stage.scheduler.register("never", sleeping(0), Cron("* * * * *"), 1e15)

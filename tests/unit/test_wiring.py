@@ -363,3 +363,17 @@ def test_the_row_of_a_worker_says_how_it_is_restarted() -> None:
     decision = row(declare, {})
 
     assert (decision.kind, decision.when) == ("worker", "always, restarted after 10s")
+
+
+def test_a_part_whose_property_raises_is_a_reason_and_no_error() -> None:
+    class Bot:
+        @property
+        def kg_manager(self) -> None:
+            raise RuntimeError("not connected yet")
+
+    @background_task(60, requires=("bot_runner.kg_manager",), registry=Registry())
+    async def task() -> None: ...
+
+    verdict = Wiring({"bot_runner": Bot()}).judge(task.__bgtasks_spec__)  # type: ignore[attr-defined]
+
+    assert verdict == Skipped("bot_runner has no kg_manager: RuntimeError: not connected yet")

@@ -115,3 +115,24 @@ async def test_an_unavailable_graph_is_said_and_the_messages_are_in(cache: Messa
         await take_in([said("a", 1)], cache, graph)
 
     assert await cache.count("a") == 1
+
+
+async def test_many_channels_are_taken_in_as_they_come_and_not_only_at_the_end(cache: MessageCache) -> None:
+    seen_early: list[int] = []
+
+    def lines() -> Iterator[Message]:
+        for number in range(5_000):
+            yield said(f"channel {number % 1_000}", number)
+
+    taken = await take_in(lines(), cache, progress=seen_early.append)
+
+    assert sum(taken.added.values()) == 5_000
+    assert sum(seen_early[:1_500]) >= 2_000 - 500
+    assert len(seen_early) >= 2_000  # a channel's first messages went in long before its last were read
+
+
+async def test_a_file_of_nothing_but_bad_lines_is_counted_and_not_kept_whole(cache: MessageCache) -> None:
+    taken = await take_in((BadLine(number, "no") for number in range(1, 3_001)), cache)
+
+    assert taken.bad_count == 3_000
+    assert [line.number for line in taken.bad] == list(range(1, 1_001))
