@@ -12,6 +12,7 @@ import contextvars
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from random import Random
 from types import TracebackType
 from typing import Any, Self
@@ -332,24 +333,26 @@ class BackgroundScheduler:
         if job.run is not None:
             self.bus.emit(RunSkipped(job.name, due, "the previous run is still going"))
             return
-        assert self._loop is not None
         try:
-            run_id = self._new_run_id()
-        except BaseException:
-            if job.waits_for_end:
+            self._begin_run(job, due)
+        except BaseException:  # an id or a task factory of the host's
+            if job.waits_for_end and job.run is None:
                 job.advance(self._clock, self._random)
                 self._schedule(job)
             raise
-        run = Run(job.name, run_id, job.func, job.args, job.kwargs, due, job.failures)
+
+    def _begin_run(self, job: Job, due: datetime) -> None:
+        assert self._loop is not None
+        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, due, job.failures)
         name = f"bgtasks:{job.name}:{run.run_id}"
         task = self._loop.create_task(self._runner.run(run), name=name, context=self._context.copy())
+        self._runs[task] = job
+        task.add_done_callback(self._ended, context=self._context.copy())
         job.run, job.began = run, self._clock.monotonic()
         job.runs += 1
         job.ever_ran = True
         if job.is_worker and job.runs > 1:
             self.bus.emit(WorkerRestarted(job.name, run.run_id, job.runs - 1))
-        self._runs[task] = job
-        task.add_done_callback(self._ended, context=self._context.copy())
 
     def _ended(self, task: asyncio.Task[Outcome]) -> None:
         job = self._runs.pop(task, None)
