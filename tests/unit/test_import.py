@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import types
 
 import pytest
@@ -144,3 +146,26 @@ def test_start_and_stop_take_nothing() -> None:
     assert inspect.iscoroutinefunction(BackgroundScheduler.start)
     assert inspect.iscoroutinefunction(BackgroundScheduler.stop)
     assert parameters(BackgroundScheduler.start) == parameters(BackgroundScheduler.stop) == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        found.name
+        for found in pkgutil.walk_packages(bgtasks.__path__, "bgtasks.")
+        if not found.name.endswith("__main__")
+    ],
+)
+def test_every_public_name_of_every_module_says_what_it_is(module: str) -> None:
+    loaded = importlib.import_module(module)
+    silent = [name for name in [module] if not loaded.__doc__]
+    for name in getattr(loaded, "__all__", ()):
+        held = getattr(loaded, name)
+        if inspect.isclass(held) or inspect.isfunction(held):
+            silent += [name] if not inspect.getdoc(held) else []
+            silent += [
+                f"{name}.{each}"
+                for each, member in (vars(held).items() if inspect.isclass(held) else ())
+                if not each.startswith("_") and callable(member) and not inspect.getdoc(member)
+            ]
+    assert silent == []
