@@ -71,8 +71,9 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
     async with AsyncExitStack() as stack:
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         if url is None:
-            missing = Absent(NO_REDIS)
-            yield Resources(missing, Absent(NO_REDIS), absent_llm, absent_bot)
+            none = Absent(NO_REDIS)
+            alone = await _open_graph(settings, None, stack) if settings.falkordb_url else none
+            yield Resources(none, alone, absent_llm, absent_bot)
             return
         from bgtasks.connect import check, open_redis
 
@@ -110,12 +111,14 @@ def _directory(url: str, default: Path | None) -> Path | None:
 
 
 async def _open_graph(
-    settings: Settings, redis_url: str, stack: AsyncExitStack, *, known_down: bool
+    settings: Settings, redis_url: str | None, stack: AsyncExitStack, *, known_down: bool = False
 ) -> KnowledgeGraph | Absent:
     from bgtasks.graph import KnowledgeGraph
 
     own = settings.falkordb_url.get_secret_value() if settings.falkordb_url else None
-    graph = KnowledgeGraph(own or redis_url, settings.graph_name)
+    url = own or redis_url
+    assert url is not None, "one of the two is set"
+    graph = KnowledgeGraph(url, settings.graph_name)
     stack.push_async_callback(graph.aclose)
     if known_down and own is None:
         return graph  # the same server; it connects when that comes

@@ -208,7 +208,7 @@ def test_a_server_that_says_nothing_is_unreachable_within_three_seconds(
 
 
 @pytest.mark.parametrize("answer", [HTTP, SSH], ids=["http", "ssh"])
-@pytest.mark.parametrize("arguments", [["tasks"], ["prompts", "list"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["tasks"], ["prompts", "list"], ["run", "--wait"]], ids=" ".join)
 def test_something_else_on_the_port_is_not_taken_for_redis(
     home: Path, arguments: list[str], answer: bytes, start_up: float
 ) -> None:

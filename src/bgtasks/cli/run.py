@@ -9,6 +9,7 @@ import typer
 
 from bgtasks.build import build_scheduler
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load, log_to_stderr
+from bgtasks.errors import UnsuitableServer
 from bgtasks.resources import open_resources
 from bgtasks.service import serve
 from bgtasks.settings import Settings
@@ -42,6 +43,8 @@ def _say_what_is_not_run(rows: tuple[Decision, ...]) -> None:
 
 async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bool) -> None:
     async with open_resources(settings, checked=not wait) as held:
+        if isinstance(held.trouble, UnsuitableServer):
+            raise held.trouble  # waiting would not mend it
         scheduler = build_scheduler(
             **held.arguments,
             config=settings,
