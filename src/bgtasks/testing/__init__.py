@@ -1,10 +1,14 @@
 """For tests of one's own tasks: time that a test moves, and stand-ins for a host's objects.
 
-Nothing here needs an optional dependency.
+To import this needs no optional dependency; `virtual_redis` asks for the extra `testing` when it is called.
+The fixtures for pytest are in `bgtasks.testing.plugin`.
 """
 
+from bgtasks.testing.clock import VirtualClock
 from bgtasks.testing.fakes import FakeBotRunner, ScriptedChat, ScriptedGraph
-from bgtasks.testing.virtual import VirtualClock, VirtualLoop, run_virtual
+from bgtasks.testing.loop import VirtualLoop
+from bgtasks.testing.redis import virtual_redis
+from bgtasks.testing.running import run_virtual, virtual_time
 
 __all__ = [
     "FakeBotRunner",
@@ -13,4 +17,6 @@ __all__ = [
     "VirtualClock",
     "VirtualLoop",
     "run_virtual",
+    "virtual_redis",
+    "virtual_time",
 ]
