@@ -10,7 +10,9 @@ from bgtasks.build import build_scheduler
 from bgtasks.contracts import Absent, BotRunner, ChatClient, KnowledgeGraphLike
 from bgtasks.errors import BgTasksError, ResourceUnavailable
 from bgtasks.events import EventBus
-from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Outcome, Skipped
+from bgtasks.health import Health, JobSnapshot
+from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
+from bgtasks.policies import Breaker, Retry
 from bgtasks.registry import Registry, background_task, background_worker
 from bgtasks.runner import current_run
 from bgtasks.scheduler import BackgroundScheduler
@@ -25,6 +27,7 @@ __all__ = [
     "BackgroundScheduler",
     "BgTasksError",
     "BotRunner",
+    "Breaker",
     "Cancelled",
     "ChatClient",
     "Cron",
@@ -34,12 +37,17 @@ __all__ = [
     "EventBus",
     "Every",
     "Failed",
+    "Health",
+    "JobSnapshot",
     "KnowledgeGraphLike",
+    "Missed",
     "Once",
     "Outcome",
     "Registry",
     "ResourceUnavailable",
+    "Retry",
     "Skipped",
+    "TimedOut",
     "Trigger",
     "background_task",
     "background_worker",

@@ -34,6 +34,9 @@ def build_scheduler(
     bus: EventBus | None = None,
     random: Random | None = None,
     stop_timeout: float = 10.0,
+    max_concurrent: int | None = None,
+    group_limits: Mapping[str, int] | None = None,
+    stall_after: float | None = 1.0,
 ) -> BackgroundScheduler:
     """A scheduler with every task and node worker that can run with these resources and this config.
 
@@ -50,7 +53,8 @@ def build_scheduler(
         registry: The specs to consider; by default the module-level registry after `discover()`, that is
             the built-in tasks, those of entry points, and the program's own.
         resources: Further resources by name, for tasks that say `requires=("name",)`.
-        clock: See `BackgroundScheduler`, as `bus`, `random` and `stop_timeout`.
+        clock: See `BackgroundScheduler`, as `bus`, `random`, `stop_timeout`, `max_concurrent`, `group_limits`
+            and `stall_after`.
 
     Raises:
         UnknownTask: A name in `only` or `exclude` that no task has, with the nearest one.
@@ -80,6 +84,9 @@ def build_scheduler(
         bus=bus,
         random=random,
         stop_timeout=stop_timeout,
+        max_concurrent=max_concurrent,
+        group_limits=group_limits,
+        stall_after=stall_after,
         unavailable=_redis_outages() if redis or kg_manager else None,
     )
     left_out = select(registry, only, exclude)

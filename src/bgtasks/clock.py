@@ -7,10 +7,12 @@ millisecond and move the wall clock without touching the machine's.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "Reading", "SystemClock", "read"]
 
 
 class Clock(Protocol):
@@ -23,6 +25,24 @@ class Clock(Protocol):
         """Seconds since some fixed instant. It never goes back; only differences mean anything."""
 
 
+class Reading(NamedTuple):
+    """Both clocks, read at one moment: the one is what converts the other."""
+
+    mono: float
+    wall: datetime
+
+
+def read(clock: Clock) -> Reading:
+    """Read both clocks."""
+    return Reading(clock.monotonic(), clock.now())
+
+
+def _steady() -> Callable[[], float]:
+    """Seconds since boot, suspended time included where the kernel counts it; asked several times a run."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic if boottime is None else partial(time.clock_gettime, boottime)
+
+
 class SystemClock:
     """The machine's own clocks.
 
@@ -30,14 +50,8 @@ class SystemClock:
     (CLOCK_BOOTTIME on Linux); elsewhere it stands still during a suspend.
     """
 
-    _boottime: int | None = getattr(time, "CLOCK_BOOTTIME", None)
-
     def now(self) -> datetime:
         """The wall time, aware, in UTC."""
         return datetime.now(UTC)
 
-    def monotonic(self) -> float:
-        """Seconds since boot, suspended time included where the kernel counts it."""
-        if self._boottime is None:
-            return time.monotonic()
-        return time.clock_gettime(self._boottime)
+    monotonic = staticmethod(_steady())

@@ -18,13 +18,19 @@ __all__ = [
     "Event",
     "EventBus",
     "Listener",
+    "LoopStalled",
     "ResourceLost",
     "ResourceRegained",
     "RunFinished",
+    "RunMissed",
+    "RunRetried",
     "RunSkipped",
     "RunStarted",
+    "RunStuck",
     "SchedulerStarted",
     "SchedulerStopped",
+    "TaskPaused",
+    "TaskResumed",
     "WorkerRestarted",
 ]
 
@@ -63,11 +69,69 @@ class RunFinished(NamedTuple):
 
 
 class RunSkipped(NamedTuple):
-    """A task was due and nothing was run, and why."""
+    """A task was due and nothing was run, and why: its policy, a pause, or a stop."""
 
     task: str
     due: datetime
     reason: str
+
+
+class RunMissed(NamedTuple):
+    """Ticks of a task passed unnoticed and get no run.
+
+    `due` is the earliest of them; `ticks` says how many: for a calendar beyond a hundred, at least.
+    """
+
+    task: str
+    due: datetime
+    ticks: int
+    reason: str
+
+
+class RunRetried(NamedTuple):
+    """An attempt of a run failed, and after `delay` seconds another one follows in the same run."""
+
+    task: str
+    run_id: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+class RunStuck(NamedTuple):
+    """A run was cancelled and does not end; `stack` shows where it is. Said once a run."""
+
+    task: str
+    run_id: str
+    seconds: float
+    stack: str
+
+
+class TaskPaused(NamedTuple):
+    """A task is not run for a while: told so (`until` is None), or by its breaker."""
+
+    task: str
+    reason: str
+    until: datetime | None = None
+
+
+class TaskResumed(NamedTuple):
+    """A paused task is on its schedule again."""
+
+    task: str
+    reason: str
+
+
+class LoopStalled(NamedTuple):
+    """The event loop did not turn for `seconds`; emitted when it does again.
+
+    `task` names the asyncio task or callback that held it, `stack` shows where it was when the stall was
+    noticed. Both are empty if nothing of it could be seen.
+    """
+
+    seconds: float
+    task: str
+    stack: str
 
 
 class WorkerRestarted(NamedTuple):
@@ -98,6 +162,12 @@ type Event = (
     | RunStarted
     | RunFinished
     | RunSkipped
+    | RunMissed
+    | RunRetried
+    | RunStuck
+    | TaskPaused
+    | TaskResumed
+    | LoopStalled
     | WorkerRestarted
     | ResourceLost
     | ResourceRegained

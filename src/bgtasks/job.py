@@ -1,175 +1,169 @@
-"""One registered task or worker of a scheduler: what it runs, and when it is due next.
-
-Instants on a job's timeline are seconds of the clock's monotonic side. Calendar triggers answer in wall
-time; their instant is kept beside and converted, so that a step of the wall clock can be followed.
-"""
+"""One registered task or worker of a scheduler: what it runs, when it is due, how it has fared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from random import Random
-from typing import Any
 
+from bgtasks.agenda import Agenda
 from bgtasks.backoff import Backoff
-from bgtasks.clock import Clock
-from bgtasks.runner import Run
-from bgtasks.spec import TaskFunction
+from bgtasks.clock import Reading
+from bgtasks.outcomes import FAILURES, Outcome, Skipped
+from bgtasks.policies import Policy
+from bgtasks.runner import Run, Work
 from bgtasks.triggers import Every, Trigger
 
-__all__ = ["Job"]
+__all__ = ["Job", "Request"]
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A run that is wanted: of which job, for which instant, and who waits for its outcome, if anyone."""
+
+    job: Job
+    due: datetime
+    answer: asyncio.Future[Outcome] | None = None
+    since: float = 0.0
+    has_slot: bool = False
+
+    def decline(self, reason: str) -> None:
+        """It will not be run: say so to whoever waits."""
+        self.job.last_outcome = skipped = Skipped(reason)
+        if self.answer is not None and not self.answer.done():
+            self.answer.set_result(skipped)
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Job:
-    """A task or worker under a scheduler, and its place on the timeline.
+    """A task or worker under a scheduler.
 
     Attributes:
-        due: The monotonic instant at which it is due; None while it is not: it is running (from-end
-            intervals), or its trigger has no further instant.
-        at: The wall instant behind `due`, for calendar triggers.
         retry: An earlier monotonic instant at which it is tried again, after a server did not answer.
-        entry: Number of its one valid entry in the scheduler's heap.
-        run: The run in progress.
-        began: The monotonic instant at which that run began.
-        runs: How many runs began since the scheduler did.
-        fault: Why its trigger can no longer be asked.
+        held: Until when a due run is put off, so that what is overdue does not start all at once.
+        entry: Number of its one valid entry on the timeline; 0 for none.
+        runs: The runs in progress, the earliest first. More than one only if its policy allows that.
+        queued: A run that waits for the present one to end.
+        waiting: A run that waits for a free slot.
+        started: How many runs began since the scheduler did.
+        failures: Failed runs in a row.
+        last_ended: The monotonic instant at which a run ended last.
+        paused: Why it is paused by hand.
+        open_until: Until when its breaker pauses it.
+        due_in_pause: A plain interval came due during a pause; it runs when that ends.
+        removed: It has been taken off the schedule, and waits for its run to end.
     """
 
-    name: str
-    func: TaskFunction
+    work: Work
     trigger: Trigger
-    registered: datetime
+    agenda: Agenda
+    policy: Policy
     initial_delay: float = 0.0
     jitter: float = 0.0
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
     is_worker: bool = False
-    due: float | None = None
-    at: datetime | None = None
     retry: float | None = None
+    held: float | None = None
     entry: int = 0
-    run: Run | None = None
-    began: float = 0.0
-    runs: int = 0
-    ever_ran: bool = False
+    runs: list[Run] = field(default_factory=list)
+    queued: Request | None = None
+    waiting: Request | None = None
+    started: int = 0
     failures: int = 0
+    last_outcome: Outcome | None = None
+    last_ended: float | None = None
+    paused: str | None = None
+    open_until: float | None = None
+    due_in_pause: bool = False
+    removed: bool = False
     waiting_for: str | None = None
-    fault: str | None = None
-    _backoff: Backoff | None = field(default=None, init=False)
-    _anchor: float = field(default=0.0, init=False)
-    _steps: int = field(default=0, init=False)
-    _shift: float = field(default=0.0, init=False)
+    _backoff: Backoff | None = None
 
     @property
-    def waits_for_end(self) -> bool:
-        """Whether the next due instant is known only when the run has ended."""
-        return isinstance(self.trigger, Every) and not self.trigger.fixed_rate
+    def name(self) -> str:
+        """Unique in its scheduler."""
+        return self.work.name
 
-    def begin(self, clock: Clock, random: Random) -> None:
+    @property
+    def limited(self) -> bool:
+        """Whether its runs take slots; a worker, which never ends, would hold one for ever."""
+        return not self.is_worker
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is in progress or waits for a slot."""
+        return bool(self.runs) or self.waiting is not None
+
+    @property
+    def next_instant(self) -> float | None:
+        """When to look at it again, on the monotonic timeline; None for never, or not before its run ends."""
+        due, retry = self.agenda.due, self.retry
+        if retry is not None and (due is None or retry < due):
+            return retry
+        return None if due is None or (self.agenda.behind and self.busy) else due
+
+    def run_begins(self, run: Run) -> None:
+        """Note a run that begins, perhaps ahead of time: a plain interval is measured anew from its end."""
+        self.runs.append(run)
+        self.started += 1
+        self.retry = None
+        if self.agenda.waits_for_end:
+            self.agenda.due, self.entry = None, 0
+
+    def begin(self, reading: Reading) -> None:
         """Set the first due instant after a start of the scheduler."""
-        self.retry, self.runs = None, 0
-        mono, wall = clock.monotonic(), clock.now()
-        earliest = mono + self.initial_delay
-        if isinstance(self.trigger, Every):
-            self._anchor, self._steps = earliest, 0
-            self._shift = random.uniform(0, self.jitter)
-            self.due, self.at = earliest + self._shift, None
-            return
-        at = self._ask(wall + timedelta(seconds=self.initial_delay))
-        if at is None and not self.ever_ran:
-            at = self._ask(self.registered)  # its only instant passed while the host was starting up
-        self._place(at, mono, wall, random)
-        if self.due is not None:
-            self.due = max(self.due, earliest)
+        self.retry = self.held = self.open_until = None
+        self.started = 0
+        self.due_in_pause = False
+        self.agenda.begin(reading, self.initial_delay)
+        if self.runs and self.agenda.waits_for_end:
+            self.agenda.due = None  # its run outlived the last stop: due again when that has ended
 
-    def take(self, clock: Clock, random: Random) -> datetime | None:
-        """Use up the instant that has come, and set the next one where that does not take the run's end.
+    def begin_anew(self, reading: Reading) -> None:
+        """Set the next instant after the job was given another trigger: one interval from now."""
+        self.retry = self.held = None
+        every = self.trigger
+        self.agenda.begin(reading, every.seconds if isinstance(every, Every) else 0.0)
+        if self.runs and self.agenda.waits_for_end:
+            self.agenda.due = None
 
-        Returns:
-            The wall instant the run is for, or None if the job is not due after all: its trigger is
-            one of wall time, and the wall clock was slowed.
-        """
-        wall = clock.now()
-        if self.retry is not None and (self.due is None or self.retry <= self.due):
-            self.retry = None
-            if self.waits_for_end:
-                self.due = None
-            return wall
-        if self.at is not None and wall < self.at:
-            self.follow_wall_clock(clock)
+    def take(self, reading: Reading) -> datetime | None:
+        """Use up the instant that has come: the wall instant a run is due for, or None for no run."""
+        agenda = self.agenda
+        self.held, agenda.missed = None, 0
+        retry = self.retry
+        if retry is not None:
+            if retry <= reading.mono and (agenda.due is None or retry <= agenda.due):
+                self.retry = None
+                if agenda.waits_for_end:
+                    agenda.due = None
+                return reading.wall
+            if agenda.due is not None and agenda.due <= reading.mono:
+                self.retry = None
+        if agenda.due is None or agenda.due > reading.mono:
             return None
-        late = clock.monotonic() - self.due if self.due is not None else 0.0
-        nominal = self.at or wall - timedelta(seconds=late)
-        self.due = self.retry = None
-        if not self.waits_for_end:
-            self.advance(clock, random)
-        return nominal
+        return agenda.take(reading)
 
-    def advance(self, clock: Clock, random: Random) -> None:
-        """Set the next due instant: at the start of a run for grids and calendars, else at its end."""
-        mono, wall = clock.monotonic(), clock.now()
-        if isinstance(self.trigger, Every):
-            self._shift = random.uniform(0, self.jitter)
-            self.due = self._step(self.trigger, mono) + self._shift
+    def ended(self, outcome: Outcome | None, mono: float) -> None:
+        """Note how and when a run has ended."""
+        self.last_outcome, self.last_ended = outcome, mono
+        if isinstance(outcome, FAILURES):
+            self.failures += 1
+            breaker = self.policy.breaker
+            if breaker is not None and self.failures >= breaker.after:
+                self.open_until = mono + breaker.seconds
         else:
-            # After a step back of the wall clock the instant just consumed lies ahead once more.
-            self._place(self._ask(max(wall, self.at or wall)), mono, wall, random)
+            self.failures = 0
+            self.open_until = None
 
-    def wait_for(self, resource: str, clock: Clock, random: Random) -> None:
+    def wait_for(self, resource: str, now: float, random: Random) -> None:
         """A server did not answer: be tried again after the next delay of the job's backoff."""
         self.waiting_for = resource
         self._backoff = self._backoff or Backoff(random=random)
-        self.retry = clock.monotonic() + self._backoff.failed()
+        self.retry = now + self._backoff.failed()
 
     def waited(self) -> str:
         """The server answered: no more of that. Returns the name it was waited for by."""
         resource, self.waiting_for = self.waiting_for or "", None
         self._backoff = self.retry = None
         return resource
-
-    @property
-    def next_instant(self) -> float | None:
-        """When to look at it again, on the monotonic timeline; None for never."""
-        if self.due is None or self.retry is None:
-            return self.retry if self.due is None else self.due
-        return min(self.due, self.retry)
-
-    def follow_wall_clock(self, clock: Clock) -> None:
-        """Convert the wall instant again, after the wall clock was set or drifted."""
-        if self.at is not None and self.due is not None:
-            self.due = clock.monotonic() + (self.at - clock.now()).total_seconds() + self._shift
-
-    def _step(self, every: Every, mono: float) -> float:
-        if not every.fixed_rate:
-            return mono + every.seconds
-        # From the anchor by a whole number of steps: adding up intervals would gather rounding errors,
-        # and an instant computed anew may come out a hair later than the same one did before.
-        self._steps = max(self._steps, int((mono - self._anchor) // every.seconds)) + 1
-        due = self._anchor + self._steps * every.seconds
-        if due <= mono:
-            self._steps += 1
-            due += every.seconds
-        return due
-
-    def _place(self, at: datetime | None, mono: float, wall: datetime, random: Random) -> None:
-        self.at = at
-        self._shift = random.uniform(0, self.jitter)
-        self.due = None if at is None else mono + (at - wall).total_seconds() + self._shift
-
-    def _ask(self, when: datetime) -> datetime | None:
-        """The trigger's answer; a trigger that fails or answers nonsense is not asked again."""
-        if self.fault is not None:
-            return None
-        try:
-            at: object = self.trigger.next_after(when)
-        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
-            self.fault = f"its trigger raised {type(error).__name__}: {error}"
-            return None
-        if at is None:
-            return None
-        if not isinstance(at, datetime) or at.utcoffset() is None or at <= when:
-            self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
-            return None
-        return at.astimezone(UTC)

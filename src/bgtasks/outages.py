@@ -1,19 +1,45 @@
-"""Which servers do not answer at the moment: each loss is said once, and each return."""
+"""Which servers do not answer at the moment: each loss is said once, and each return.
+
+A job that finds its server lost is tried again after a short, growing delay instead of at its next tick; when
+one job finds the server back, all that wait for it are tried at once.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from random import Random
+
 from bgtasks.clock import Clock
 from bgtasks.events import EventBus, ResourceLost, ResourceRegained
+from bgtasks.job import Job
+from bgtasks.outcomes import Deferred, Done, Outcome, Skipped
 
-__all__ = ["Outages"]
+__all__ = ["HEALTHY", "Outages"]
+
+HEALTHY = 5.0
+"""Seconds after which a worker that waited for a server and runs on has found it: it may never end."""
 
 
 class Outages:
-    """The resources that runs found lost, since when and why."""
+    """The resources that runs found lost, since when and why, and the jobs that wait for them.
 
-    def __init__(self, bus: EventBus, clock: Clock) -> None:
+    Args:
+        put: Places a job anew after its instant was moved.
+    """
+
+    def __init__(
+        self,
+        bus: EventBus,
+        clock: Clock,
+        random: Random,
+        jobs: Callable[[], Iterable[Job]],
+        put: Callable[[Job], None],
+    ) -> None:
         self._bus = bus
         self._clock = clock
+        self._random = random
+        self._jobs = jobs
+        self._put = put
         self._lost: dict[str, tuple[float, str]] = {}
 
     @property
@@ -21,22 +47,35 @@ class Outages:
         """Each lost resource with the reason it was first found lost for."""
         return {resource: reason for resource, (_, reason) in self._lost.items()}
 
-    def begin(self, resource: str, reason: str) -> None:
-        """Note that `resource` does not answer, and say so unless it is known."""
-        if resource not in self._lost:
-            self._lost[resource] = (self._clock.monotonic(), reason)
-            self._bus.emit(ResourceLost(resource, reason))
+    def heed(self, job: Job, outcome: Outcome | None) -> None:
+        """Come back soon to a server that does not answer; once it does, try all that wait for it."""
+        missing = outcome.resource if isinstance(outcome, Deferred) else None
+        if job.waiting_for is not None and isinstance(outcome, Done | Skipped):
+            self.found(job)
+        elif job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
+            resource = job.waited()  # it got no further than something else
+            if not any(other.waiting_for == resource for other in self._jobs()):
+                # Nobody waits any more, and whether it answers is not known: the next loss is said again.
+                self._lost.pop(resource, None)
+        if isinstance(outcome, Deferred) and missing is not None:
+            now = self._clock.monotonic()
+            job.wait_for(missing, now, self._random)
+            if missing not in self._lost:
+                self._lost[missing] = (now, outcome.reason)
+                self._bus.emit(ResourceLost(missing, outcome.reason))
 
-    def end(self, resource: str) -> bool:
-        """Note that `resource` answers; True, and said, if it was lost."""
+    def found(self, job: Job) -> None:
+        """The server that a job waited for answers."""
+        resource = job.waited()
         lost = self._lost.pop(resource, None)
-        if lost is not None:
-            self._bus.emit(ResourceRegained(resource, self._clock.monotonic() - lost[0]))
-        return lost is not None
-
-    def forget(self, resource: str) -> None:
-        """Nobody waits for `resource` any more, and whether it answers is not known: the next loss counts."""
-        self._lost.pop(resource, None)
+        if lost is None:
+            return
+        now = self._clock.monotonic()
+        self._bus.emit(ResourceRegained(resource, now - lost[0]))
+        for other in self._jobs():
+            if other.waiting_for == resource and other.retry is not None:
+                other.retry = now
+                self._put(other)
 
     def clear(self) -> None:
         """Start afresh, without a word."""

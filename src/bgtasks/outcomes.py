@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Cancelled", "Deferred", "Done", "Failed", "Outcome", "Skipped"]
+__all__ = ["FAILURES", "Cancelled", "Deferred", "Done", "Failed", "Missed", "Outcome", "Skipped", "TimedOut"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,32 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The run was ended by a stop of the scheduler."""
+    """The run was ended from outside, and why."""
 
     reason: str = "the scheduler was stopped"
 
 
-type Outcome = Done | Skipped | Deferred | Failed | Cancelled
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The run took longer than its timeout of so many seconds and was cancelled. Counts as a failure."""
+
+    seconds: float
+
+    @property
+    def reason(self) -> str:
+        """The timeout in words."""
+        return f"timed out after {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Ticks that nobody noticed in time and that get no run: how many, and why."""
+
+    reason: str
+    ticks: int = 1
+
+
+FAILURES = (Failed, TimedOut)
+"""The outcomes that count as failures."""
+
+type Outcome = Done | Skipped | Deferred | Failed | Cancelled | TimedOut | Missed

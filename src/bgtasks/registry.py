@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
+from bgtasks.policies import Breaker, Retry, policy
 from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 
@@ -125,6 +126,12 @@ def background_task[F: TaskFunction](
     opt_in_config_flag: str | None = None,
     requires: Iterable[str] = (),
     scope: str = "node",
+    overlap: str = "skip",
+    catch_up: str = "one",
+    timeout: Interval | None = None,
+    retry: Retry | None = None,
+    breaker: Breaker | None = None,
+    group: str | None = None,
     jitter: Interval = 0.0,
     interval_from: FromConfig | None = None,
     aliases: Iterable[str] = (),
@@ -148,6 +155,14 @@ def background_task[F: TaskFunction](
         requires: Further needs, each a name given in `resources=`, or a path such as
             `"bot_runner.kg_manager"`.
         scope: `"node"` runs on every node, `"cluster"` starts each tick on one node.
+        overlap: What becomes of a tick that finds the previous run still going: `"skip"` it, `"queue"` one
+            behind it, `"cancel"` the previous run, or `"allow"` both. For fixed rates and calendars.
+        catch_up: What becomes of ticks that were not noticed in time, because the process was stalled or
+            suspended or the clock was set: `"one"` run for all, `"none"`, or `"all"` one after the other.
+        timeout: Seconds, or `"30s"`, after which an attempt is cancelled; None for no limit.
+        retry: `Retry(attempts, backoff)` tries a failed run again.
+        breaker: `Breaker(after, cool_down)` pauses a task that keeps failing.
+        group: Tasks of one group share a limit, given as `group_limits` to the scheduler.
         jitter: Moves each due instant by a random time between zero and this, in seconds or as `"30s"`.
         interval_from: Takes the interval from config, as in `minutes("lint_interval_minutes")`;
             `interval` serves where config lacks it.
@@ -178,6 +193,16 @@ def background_task[F: TaskFunction](
                 initial_delay=delay(known_as, "initial_delay", initial_delay),
                 jitter=delay(known_as, "jitter", jitter),
                 interval_from=interval_from,
+                policy=policy(
+                    known_as,
+                    trigger,
+                    overlap=overlap,
+                    catch_up=catch_up,
+                    timeout=timeout,
+                    retry=retry,
+                    breaker=breaker,
+                    group=group,
+                ),
                 requires=needs,
                 requires_chat_llm=requires_chat_llm,
                 opt_in_config_flag=opt_in_config_flag,

@@ -1,4 +1,4 @@
-"""One run, once: its context, its outcome, its events.
+"""One run, once: its context, its attempts, its outcome, its events.
 
 This is the home of the one broad `except`: here someone else's code runs, and whatever it does ends as
 an `Outcome` on the bus. Each run is an asyncio task of its own, in a copy of the context captured when
@@ -8,43 +8,106 @@ the scheduler started, so nothing a run sets is seen by a later one.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
+import io
+import itertools
+import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from random import Random
+from types import CoroutineType
 from typing import Any
 
+from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock
+from bgtasks.deadlines import Deadlines
 from bgtasks.errors import InvalidTask, ResourceUnavailable
-from bgtasks.events import EventBus, RunFinished, RunStarted
-from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Outcome, Skipped
+from bgtasks.events import EventBus, RunFinished, RunRetried, RunStarted, RunStuck
+from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
+from bgtasks.policies import Retry
 from bgtasks.spec import TaskFunction
 
-__all__ = ["Run", "Runner", "Unavailable", "current_run"]
+__all__ = ["ASK_AGAIN", "NewRunId", "Run", "Runner", "Unavailable", "Work", "current_run", "run_ids"]
+
+ASK_AGAIN = 5.0
+"""Seconds after which a run that did not end on its timeout is cancelled once more, and again after each."""
 
 
 @dataclass(slots=True, eq=False)
+class Work:
+    """What a task's runs have in common: the function, what it is given, and how long and how often."""
+
+    name: str
+    func: TaskFunction
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    retry: Retry | None = None
+
+
 class Run:
     """One run of a task: what is run, why now, and how often it failed before, in a row.
 
-    `stop_requested` is set by whoever cancels the run on purpose; it tells a stop from a task that
-    cancelled itself. `outcome` is None until the run has ended, and stays so if it never began.
+    Attributes:
+        run_id: Unique among all nodes.
+        due: The wall instant that it is for.
+        failures: Failed runs in a row before it.
+        attempt: Which attempt is going on, from 1.
+        began: The monotonic instant at which it began.
+        ended: The one at which it ended.
+        ending: Why it is being cancelled, set by whoever does so on purpose; it tells a stop or a timeout
+            from a task that cancelled itself.
+        outcome: None until the run has ended, and for good if it never began.
+        handle: Its asyncio task.
+        timed: Its time limit is being kept.
+        asked: How often the present attempt was asked to end.
+        answer: Who waits for its outcome.
     """
 
-    task: str
-    run_id: str
-    func: TaskFunction
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    due: datetime
-    failures: int = 0
-    stop_requested: bool = False
+    # What most runs never change costs nothing when one is made.
+    attempt = 1
+    began = ended = 0.0
+    ending: Cancelled | TimedOut | None = None
     outcome: Outcome | None = None
+    handle: asyncio.Task[Outcome] | None = None
+    asked = 0
+    timed = False
+
+    def __init__(
+        self,
+        work: Work,
+        run_id: str,
+        due: datetime,
+        failures: int = 0,
+        answer: asyncio.Future[Outcome] | None = None,
+    ) -> None:
+        self.work = work
+        self.run_id = run_id
+        self.due = due
+        self.failures = failures
+        self.answer = answer
+
+    @property
+    def task(self) -> str:
+        """The task's name."""
+        return self.work.name
 
 
 current_run: ContextVar[Run | None] = ContextVar("bgtasks_current_run", default=None)
 """The run that the calling code is part of; None outside one."""
+
+
+type NewRunId = Callable[[], str]
+"""Makes the id of a run, unique among all nodes."""
+
+
+def run_ids() -> NewRunId:
+    """Ids that are unique for ever: a random part that is drawn once, and a count."""
+    series, count = os.urandom(6).hex(), itertools.count(1)
+    return lambda: f"{series}-{next(count):x}"
 
 
 type Unavailable = Callable[[BaseException, Collection[str]], ResourceUnavailable | None]
@@ -52,65 +115,190 @@ type Unavailable = Callable[[BaseException, Collection[str]], ResourceUnavailabl
 
 
 class Runner:
-    """Runs a task's coroutine once and says on the bus how it ended."""
+    """Runs a task's coroutine, with the attempts its policy allows, and says on the bus how it ended.
 
-    __slots__ = ("_bus", "_clock", "_unavailable")
+    Args:
+        unavailable: Which errors mean that a server does not answer.
+        random: Source of the delays between attempts.
+        ended: Called at the end of each run that began, within its asyncio task.
+    """
 
-    def __init__(self, bus: EventBus, clock: Clock, unavailable: Unavailable | None = None) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        clock: Clock,
+        unavailable: Unavailable | None = None,
+        random: Random | None = None,
+        ended: Callable[[Run], None] | None = None,
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._unavailable = unavailable
+        self._random = random or Random()
+        self._ended = ended
+        self._deadlines: Deadlines[Run] = Deadlines(self._time_is_up)
+
+    def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        """Keep time limits in this event loop."""
+        self._deadlines.open(loop, context)
+
+    def close(self) -> None:
+        """No more runs begin."""
+        self._deadlines.close()
 
     async def run(self, run: Run) -> Outcome:
         """Run it, note its outcome and return it; `RunStarted` and `RunFinished` frame it on the bus.
 
-        A `CancelledError` is recorded and raised again: as `Cancelled` if a stop was requested, else as
-        a failure of this run. `SystemExit` and `KeyboardInterrupt` are recorded and then raised out of
-        the event loop, as they are from any asyncio task.
+        A `CancelledError` is recorded and raised again, unless it is this run's own timeout: as
+        `Cancelled` if someone asked for it, else as a failure of this run. `SystemExit` and
+        `KeyboardInterrupt` are recorded and then raised out of the event loop, as they are from any
+        asyncio task.
+
+        The time limit of the first attempt is set by whoever sees that the run has not ended at once, by
+        calling `limit`: most runs of a busy scheduler do, and need no timer.
         """
         current_run.set(run)
-        started = self._clock.monotonic()
-        self._bus.emit(RunStarted(run.task, run.run_id, run.due))
-        try:
-            outcome = _outcome(await _call(run))
-        except asyncio.CancelledError as error:
-            self._finished(run, started, Cancelled() if run.stop_requested else Failed(error))
-            raise
-        except (KeyboardInterrupt, SystemExit) as error:
-            # Raised from a callback and not from here, the exception ends the event loop just the same,
-            # and no asyncio task is left holding one that nobody retrieves.
-            asyncio.get_running_loop().call_soon(_leave_the_loop, error)
-            outcome = Failed(error)
-        except GeneratorExit:  # the event loop is gone and takes the coroutine with it
-            raise
-        except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
-            outage = self._outage(error, run)
-            outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
-        self._finished(run, started, outcome)
+        run.handle = asyncio.current_task()
+        run.began = self._clock.monotonic()
+        while True:
+            try:
+                if run.attempt == 1:
+                    self._bus.emit(RunStarted(run.work.name, run.run_id, run.due))
+                outcome = _outcome(await _call(run.work))
+            except asyncio.CancelledError as error:
+                if not _timed_out(run):
+                    self._finished(run, run.ending if isinstance(run.ending, Cancelled) else Failed(error))
+                    raise
+                assert run.ending is not None
+                outcome = run.ending
+            except (KeyboardInterrupt, SystemExit) as error:
+                # Raised from a callback and not from here, the exception ends the event loop just the
+                # same, and no asyncio task is left holding one that nobody retrieves.
+                asyncio.get_running_loop().call_soon(_leave_the_loop, error)
+                outcome = Failed(error)
+                break
+            except GeneratorExit:  # the event loop is gone and takes the coroutine with it
+                raise
+            except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
+                outage = self._outage(error, run.work)
+                outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
+            retry = run.work.retry
+            if retry is None or not isinstance(outcome, FAILURES) or run.attempt >= retry.attempts:
+                break
+            await self._before_the_next_attempt(run, retry, outcome)
+        self._finished(run, outcome)
         return outcome
 
-    def _outage(self, error: BaseException, run: Run) -> ResourceUnavailable | None:
+    def limit(self, run: Run) -> None:
+        """Cancel the present attempt when its timeout is over, if it has one."""
+        if run.work.timeout is not None:
+            run.timed = True
+            self._deadlines.watch(run, run.work.timeout)
+
+    def cancel(self, run: Run, why: Cancelled, *, insist: bool = True) -> None:
+        """Ask a run to end, for this reason; `insist` asks again every few seconds until it has."""
+        run.ending = why
+        if insist:
+            self._ask(run)
+        elif run.handle is not None:
+            run.handle.cancel()
+
+    async def _before_the_next_attempt(self, run: Run, retry: Retry, outcome: Failed | TimedOut) -> None:
+        self._lift_limit(run)
+        base, cap = retry.seconds
+        backoff = Backoff(base, cap, random=self._random)
+        backoff.failures = run.attempt - 1
+        delay = backoff.failed()
+        self._bus.emit(RunRetried(run.work.name, run.run_id, run.attempt, delay, outcome.reason))
+        try:
+            await asyncio.sleep(delay)
+        except asyncio.CancelledError as error:
+            self._finished(run, run.ending if isinstance(run.ending, Cancelled) else Failed(error))
+            raise
+        run.attempt += 1
+        self.limit(run)
+
+    def _time_is_up(self, run: Run) -> None:
+        assert run.handle is not None
+        if run.asked == 1:
+            seconds = self._clock.monotonic() - run.began
+            self._bus.emit(RunStuck(run.work.name, run.run_id, seconds, stack_of(run.handle)))
+        if run.ending is None:
+            assert run.work.timeout is not None
+            run.ending = TimedOut(run.work.timeout)
+        self._ask(run)
+
+    def _ask(self, run: Run) -> None:
+        """Cancel the present attempt, and again if it has not ended after a while."""
+        run.timed = True
+        run.asked += 1
+        self._deadlines.watch(run, ASK_AGAIN)
+        if run.handle is not None:
+            run.handle.cancel()
+
+    def _outage(self, error: BaseException, work: Work) -> ResourceUnavailable | None:
         if isinstance(error, ResourceUnavailable):
             return error
-        return None if self._unavailable is None else self._unavailable(error, run.kwargs.keys())
+        return None if self._unavailable is None else self._unavailable(error, work.kwargs.keys())
 
-    def _finished(self, run: Run, started: float, outcome: Outcome) -> None:
+    def _finished(self, run: Run, outcome: Outcome) -> None:
+        if run.timed:
+            self._release(run)
         run.outcome = outcome
-        failures = run.failures + 1 if isinstance(outcome, Failed) else 0
-        seconds = self._clock.monotonic() - started
-        self._bus.emit(RunFinished(run.task, run.run_id, outcome, seconds, failures))
+        failures = run.failures + 1 if isinstance(outcome, FAILURES) else 0
+        run.ended = self._clock.monotonic()
+        try:
+            self._bus.emit(RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, failures))
+        finally:
+            if self._ended is not None:
+                self._ended(run)
+
+    def _release(self, run: Run) -> None:
+        for timeout in (run.work.timeout, ASK_AGAIN):
+            if timeout is not None:
+                self._deadlines.release(run, timeout)
+
+    def _lift_limit(self, run: Run) -> None:
+        """The attempt is over: no more of its timeout, and what it asked for is taken back."""
+        if run.timed:
+            self._release(run)
+        if isinstance(run.ending, TimedOut):
+            run.ending = None
+        while run.asked:
+            assert run.handle is not None
+            run.handle.uncancel()
+            run.asked -= 1
+
+
+def stack_of(task: asyncio.Task[Any]) -> str:
+    """Where an asyncio task waits, as a traceback reads."""
+    text = io.StringIO()
+    task.print_stack(file=text)
+    return text.getvalue().rstrip()
+
+
+def _timed_out(run: Run) -> bool:
+    """Whether a cancellation is the run's own timeout and nothing but that."""
+    assert run.handle is not None
+    return isinstance(run.ending, TimedOut) and run.handle.cancelling() <= run.asked
 
 
 def _outcome(result: Any) -> Outcome:
     """What a task returned, as an outcome; a task may return `Skipped` or `Deferred` itself."""
-    return result if isinstance(result, Done | Skipped | Deferred) else Done(result)
+    if result is None:
+        return _DONE
+    return result if isinstance(result, _ANSWERS) else Done(result)
 
 
-def _call(run: Run) -> Awaitable[Any]:
-    result = run.func(*run.args, **run.kwargs)
-    if not inspect.isawaitable(result):
+_DONE = Done()
+_ANSWERS = (Done, Skipped, Deferred)
+
+
+def _call(work: Work) -> Awaitable[Any]:
+    result = work.func(*work.args, **work.kwargs)
+    if type(result) is not CoroutineType and not inspect.isawaitable(result):
         raise InvalidTask(
-            f'"{run.task}" returned {type(result).__name__} instead of a coroutine: write "async def"'
+            f'"{work.name}" returned {type(result).__name__} instead of a coroutine: write "async def"'
         )
     return result
 

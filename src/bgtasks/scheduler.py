@@ -1,38 +1,32 @@
-"""`BackgroundScheduler` decides when.
+"""`BackgroundScheduler`: what is registered, starting and stopping, and what can be asked and told.
 
-One heap holds every job by its due instant, and one timer waits for the earliest. Each run is an asyncio
-task with a context of its own. What user code does ends in the runner; here it can neither stop the
-timer nor disturb another job.
+When a job is due is known by its agenda (`agenda.py`); the timeline waits for it (`timeline.py`), the
+dispatcher makes a run of it or says why not (`dispatcher.py`), the runner runs it (`runner.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from bgtasks.clock import Clock, SystemClock
-from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask
-from bgtasks.events import (
-    EventBus,
-    RunSkipped,
-    SchedulerStarted,
-    SchedulerStopped,
-    WorkerRestarted,
-)
-from bgtasks.job import Job
-from bgtasks.outages import Outages
-from bgtasks.outcomes import Deferred, Done, Failed, Outcome, Skipped
-from bgtasks.runner import Run, Runner, Unavailable
+from bgtasks.agenda import Agenda, agenda
+from bgtasks.clock import Clock, SystemClock, read
+from bgtasks.dispatcher import Dispatcher
+from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask, UnknownTask
+from bgtasks.events import EventBus, SchedulerStarted
+from bgtasks.health import Health, JobSnapshot, overdue, snapshot
+from bgtasks.job import Job, Request
+from bgtasks.lifecycle import Lifecycle
+from bgtasks.outcomes import Outcome, Skipped
+from bgtasks.policies import Breaker, Policy, Retry, policy
+from bgtasks.runner import NewRunId, Unavailable, Work, current_run, run_ids
+from bgtasks.slots import Slots
 from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
-from bgtasks.timeline import LONGEST_SLEEP, Timeline
-from bgtasks.triggers import Interval, Trigger, as_trigger, parse
+from bgtasks.stall import StallWatch
+from bgtasks.triggers import Interval, Trigger, as_trigger, parse, parse_delay
 from bgtasks.wiring import Decision, Wired
 
 __all__ = ["BackgroundScheduler"]
@@ -42,21 +36,24 @@ class BackgroundScheduler:
     """Runs registered coroutine functions when they are due, in the event loop it is started in.
 
     `start()` and `stop()` are idempotent both ways, and the scheduler can be started again; it is also
-    an async context manager. A job never runs beside itself: a from-end interval is due only after the
-    run has ended, and a fixed-rate or cron tick that finds the previous run still going is skipped,
-    with a `RunSkipped` event.
+    an async context manager. Unless its policy allows it, a job never runs beside itself.
 
     Args:
         clock: Where time comes from.
         bus: Receives every event. The default log listener joins it at `start()`.
         random: Source of jitter and backoff; pass a seeded one for repeatable runs.
         stop_timeout: Seconds that `stop()` waits for cancelled runs to end.
+        max_concurrent: How many runs may be in progress at once; None for any number. Workers do not count.
+        group_limits: The same for tasks that name a `group`, by group.
+        stall_after: Seconds without a turn after which the event loop counts as stalled and what holds it is
+            named; None watches nothing. Only real time is watched: not where a `clock` was given.
         new_run_id: Makes a run's id; unique ids by default.
         unavailable: Tells which errors of a task mean that a server does not answer; it gets the error
             and the names of what the task was given. `ResourceUnavailable` always means that.
 
     Raises:
-        InvalidTrigger: `stop_timeout` is not above zero.
+        InvalidTrigger: `stop_timeout` or `stall_after` is not above zero.
+        ConfigurationError: A limit is below 1.
 
     Not promised: real-time precision (a busy event loop delays every run), persistence, or that a task
     runs on one node only: that takes a store.
@@ -69,25 +66,31 @@ class BackgroundScheduler:
         bus: EventBus | None = None,
         random: Random | None = None,
         stop_timeout: float = 10.0,
-        new_run_id: Callable[[], str] | None = None,
+        max_concurrent: int | None = None,
+        group_limits: Mapping[str, int] | None = None,
+        stall_after: float | None = 1.0,
+        new_run_id: NewRunId | None = None,
         unavailable: Unavailable | None = None,
     ) -> None:
         self.bus = bus if bus is not None else EventBus()
         self.stop_timeout = parse(stop_timeout)
         self._clock = clock or SystemClock()
         self._random = random or Random()
-        self._new_run_id = new_run_id or _new_run_id
-        self._runner = Runner(self.bus, self._clock, unavailable)
         self._jobs: dict[str, Job] = {}
         self._decisions: dict[tuple[str, str], Decision] = {}
-        self._timeline = Timeline(self._clock, self._random)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._context = contextvars.Context()
-        self._runs: dict[asyncio.Task[Outcome], Job] = {}
-        self._stopping: asyncio.Task[None] | None = None
-        self._intention = 0
-        self._outages = Outages(self.bus, self._clock)
+        self._dispatcher = Dispatcher(
+            bus=self.bus,
+            clock=self._clock,
+            random=self._random,
+            unavailable=unavailable,
+            slots=Slots(max_concurrent, group_limits or {}),
+            new_run_id=new_run_id or run_ids(),
+            jobs=self._jobs,
+        )
+        self._watch = None
+        if stall_after is not None and isinstance(self._clock, SystemClock):
+            self._watch = StallWatch(parse(stall_after), self.bus.emit)
+        self._lifecycle = Lifecycle(self.bus, self._clock, self._dispatcher, self._watch)
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -99,17 +102,46 @@ class BackgroundScheduler:
     @property
     def running(self) -> bool:
         """Whether it is started and not yet told to stop."""
-        return self._loop is not None and self._stopping is None and not self._loop.is_closed()
+        return self._lifecycle.running
 
     @property
     def unfinished(self) -> tuple[str, ...]:
         """The jobs whose run is in progress; after a stop, those whose run would not end."""
-        return tuple(job.name for task, job in self._runs.items() if not task.done())
+        return self._dispatcher.unfinished
 
     @property
     def unavailable(self) -> dict[str, str]:
         """Resources whose server does not answer at the moment, each with the reason."""
-        return self._outages.reasons
+        return self._dispatcher.outages.reasons
+
+    @property
+    def lag(self) -> float:
+        """Seconds by which the event loop is late with what is due. Any thread may ask."""
+        return self._dispatcher.timeline.lag
+
+    def snapshot(self) -> tuple[JobSnapshot, ...]:
+        """How each job stands: next run, last outcome, failures in a row, since when it runs."""
+        reading = read(self._clock)
+        return tuple(snapshot(job, reading) for job in tuple(self._jobs.values()) if not job.removed)
+
+    def health(self, tolerance: Interval = 10.0) -> Health:
+        """Whether what is due starts: the answer for a liveness probe.
+
+        Red when the scheduler does not run, when its event loop stands still, when something has been due for
+        longer than `tolerance` and has not started, or when a run was told to end twice and goes on. Jobs
+        that are paused, or whose server does not answer, are as they should be. Any thread may ask.
+        """
+        within = parse_delay(tolerance)
+        problems: list[str] = []
+        if not self.running:
+            problems.append("the scheduler is not running: it was not started, or was stopped")
+        else:
+            if (stalled := self._watch and self._watch.stalled) and stalled[0] > within:
+                problems.append(
+                    f"the event loop has stood still for {stalled[0]:.0f} s, held by {stalled[1]}"
+                )
+            problems.extend(overdue(tuple(self._jobs.values()), read(self._clock), within))
+        return Health(not problems, tuple(problems), self.lag)
 
     def register(
         self,
@@ -121,6 +153,12 @@ class BackgroundScheduler:
         kwargs: Mapping[str, Any] | None = None,
         *,
         jitter: Interval = 0.0,
+        overlap: str = "skip",
+        catch_up: str = "one",
+        timeout: Interval | None = None,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        group: str | None = None,
     ) -> None:
         """Add a task by hand; it also may be added to a running scheduler.
 
@@ -132,27 +170,33 @@ class BackgroundScheduler:
             args: Positional arguments for `func`.
             kwargs: Keyword arguments for `func`.
             jitter: Each due instant is moved by a random time between zero and this.
+            overlap: See `background_task`, as `catch_up`, `timeout`, `retry`, `breaker` and `group`.
 
         Raises:
             InvalidTrigger: The interval is not above zero, not finite or not readable.
-            InvalidTask: `func` cannot be called, or a delay is negative.
+            InvalidTask: `func` cannot be called, a delay is negative, or a policy cannot be meant.
             DuplicateTask: The name is taken.
         """
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
         trigger = as_trigger(interval)
+        policies = policy(
+            name,
+            trigger,
+            overlap=overlap,
+            catch_up=catch_up,
+            timeout=timeout,
+            retry=retry,
+            breaker=breaker,
+            group=group,
+        )
         self._add(
-            Job(
-                name=name,
-                func=func,
-                trigger=trigger,
-                registered=self._clock.now(),
-                initial_delay=delay(name, "initial_delay", initial_delay),
-                jitter=delay(name, "jitter", jitter),
-                args=tuple(args),
-                kwargs=kwargs or {},
-            ),
-            Decision(name=name, when=str(trigger)),
+            Work(name, func, tuple(args), kwargs or _NOTHING, policies.timeout, policies.retry),
+            trigger,
+            policies,
+            initial_delay=delay(name, "initial_delay", initial_delay),
+            jitter=delay(name, "jitter", jitter),
+            decision=Decision(name=name, when=str(trigger)),
         )
 
     def adopt(self, spec: Spec, verdict: Wired | Skipped, decision: Decision) -> None:
@@ -164,31 +208,144 @@ class BackgroundScheduler:
         if isinstance(verdict, Skipped):
             self.keep(decision)
             return
-        job = Job(
-            name=spec.name,
-            func=spec.func,
-            trigger=verdict.trigger,
-            registered=self._clock.now(),
-            kwargs=verdict.kwargs,
+        task = spec if isinstance(spec, TaskSpec) else None
+        policies = task.policy if task else Policy()
+        self._add(
+            Work(spec.name, spec.func, (), verdict.kwargs, policies.timeout, policies.retry),
+            verdict.trigger,
+            policies,
+            initial_delay=task.initial_delay if task else 0.0,
+            jitter=task.jitter if task else 0.0,
             is_worker=isinstance(spec, WorkerSpec),
+            decision=decision,
         )
-        if isinstance(spec, TaskSpec):
-            job.initial_delay, job.jitter = spec.initial_delay, spec.jitter
-        self._add(job, decision)
 
     def keep(self, decision: Decision) -> None:
         """Keep a row for something that does not run here."""
         self._decisions.setdefault((decision.kind, decision.name), decision)
 
-    def _add(self, job: Job, decision: Decision) -> None:
-        if (held := self._jobs.get(job.name)) is not None:
-            raise DuplicateTask(job.name, place(held.func), place(job.func))
-        self._jobs[job.name] = job
-        self._decisions[decision.kind, job.name] = decision
+    def _add(
+        self,
+        work: Work,
+        trigger: Trigger,
+        policies: Policy,
+        *,
+        initial_delay: float,
+        jitter: float,
+        decision: Decision,
+        is_worker: bool = False,
+    ) -> None:
+        held = self._jobs.get(work.name)
+        if held is not None:
+            raise DuplicateTask(work.name, place(held.work.func), place(work.func))
+        job = Job(
+            work=work,
+            trigger=trigger,
+            agenda=self._agenda(trigger, policies, jitter),
+            policy=policies,
+            initial_delay=initial_delay,
+            jitter=jitter,
+            is_worker=is_worker,
+        )
+        self._jobs[work.name] = job
+        self._decisions[decision.kind, work.name] = decision
         if self.running:
-            job.begin(self._clock, self._random)
-            self._schedule(job)
-            self._arm()
+            job.begin(read(self._clock))
+            self._dispatcher.place(job)
+
+    def _agenda(self, trigger: Trigger, policies: Policy, jitter: float) -> Agenda:
+        return agenda(
+            trigger,
+            registered=self._clock.now(),
+            catch_up=policies.catch_up,
+            jitter=jitter,
+            random=self._random,
+        )
+
+    # -- what it can be told ---------------------------------------------------------------------
+
+    def pause(self, name: str, reason: str = "by hand") -> None:
+        """Skip the task's ticks until `resume`; a run in progress goes on. Outlives a stop, not the process.
+
+        Raises:
+            UnknownTask: There is no such job.
+        """
+        self._dispatcher.pause(self._job(name), reason)
+
+    def resume(self, name: str) -> None:
+        """End a pause, or close a breaker.
+
+        A plain interval that came due meanwhile runs now, a fixed rate or a calendar at its next tick.
+
+        Raises:
+            UnknownTask: There is no such job.
+        """
+        self._dispatcher.resume(self._job(name))
+
+    async def run_now(self, name: str) -> Outcome:
+        """Run a task now and return how it ended, paused or not; its overlap policy and the limits hold.
+
+        If the caller is cancelled, the run goes on. A plain interval is measured anew from its end, a fixed
+        rate or a calendar stays as it is.
+
+        Returns:
+            The run's outcome; `Skipped` with the reason if its policy did not let it run.
+
+        Raises:
+            UnknownTask: There is no such job.
+            BgTasksError: The scheduler does not run, runs in another loop, or the task waits for itself.
+        """
+        job = self._job(name)
+        loop = asyncio.get_running_loop()
+        if not self.running or self._lifecycle.loop is not loop:
+            raise BgTasksError(f'"{name}" cannot be run: start the scheduler first, in this event loop')
+        run = current_run.get()
+        if run is not None and run in job.runs:
+            raise BgTasksError(f'"{name}" cannot wait for a run of itself')
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        self._dispatcher.offer(Request(job, self._clock.now(), answer))
+        return await answer
+
+    def reschedule(self, name: str, interval: Interval | Trigger) -> None:
+        """Give a task another interval or trigger, measured from now. A run in progress goes on.
+
+        Raises:
+            UnknownTask: There is no such job.
+            InvalidTrigger: It is no interval above zero and no trigger.
+            InvalidTask: The task's overlap policy means nothing with it, or it is a worker.
+        """
+        job = self._job(name)
+        if job.is_worker:
+            raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
+        trigger = as_trigger(interval)
+        job.policy.check(name, trigger)
+        job.trigger = trigger
+        job.agenda = self._agenda(trigger, job.policy, job.jitter)
+        self._decisions["task", name] = self._decisions["task", name]._replace(when=str(trigger))
+        if self.running:
+            job.begin_anew(read(self._clock))
+            self._dispatcher.place(job)
+
+    async def remove(self, name: str) -> None:
+        """Take a task off the schedule; cancel its run and wait for it, at most `stop_timeout` seconds.
+
+        The name is free again when the run has ended.
+
+        Raises:
+            UnknownTask: There is no such job.
+        """
+        job = self._job(name)
+        self._dispatcher.retire(job)
+        for kind in ("task", "worker"):
+            self._decisions.pop((kind, name), None)
+        if runs := self._dispatcher.in_progress(job):
+            await asyncio.wait(runs, timeout=self.stop_timeout)
+
+    def _job(self, name: str) -> Job:
+        job = self._jobs.get(name)
+        if job is None or job.removed:
+            raise UnknownTask(name, [each.name for each in self._jobs.values() if not each.removed])
+        return job
 
     # -- lifecycle -------------------------------------------------------------------------------
 
@@ -200,54 +357,31 @@ class BackgroundScheduler:
         Raises:
             BgTasksError: It is running in another event loop that is still open.
         """
-        loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop is not loop:
-            if not self._loop.is_closed():
-                raise BgTasksError("this scheduler runs in another event loop: stop it there first")
-            self._forget_loop()
-        self._intention += 1
-        intention = self._intention
-        if self._stopping is not None:
-            await asyncio.shield(self._stopping)
-        if self._loop is not None or self._intention != intention:  # a later call decided otherwise
+        if not await self._lifecycle.start():
             return
-        from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
-
-        attach_default(self.bus)
-        self._loop = loop
-        self._context = contextvars.copy_context()
-        self._timeline.begin()
-        for job in self._jobs.values():
-            job.begin(self._clock, self._random)
-            if job.run is not None and job.waits_for_end:
-                job.due = None  # its run outlived the last stop: due again when that has ended
-            self._schedule(job)
-        self._arm()
-        workers = sum(job.is_worker for job in self._jobs.values())
+        jobs = self._jobs.values()
+        workers = sum(job.is_worker for job in jobs)
         left_out = tuple((row.name, row.reason) for row in self.decisions if row.reason is not None)
-        self.bus.emit(SchedulerStarted(len(self._jobs) - workers, workers, left_out))
+        self.bus.emit(SchedulerStarted(len(jobs) - workers, workers, left_out))
 
-    async def stop(self) -> None:
-        """Start nothing more, cancel what runs and wait for it, at most `stop_timeout` seconds.
+    async def stop(self, drain: Interval = 0.0) -> None:
+        """Start nothing more, wait for runs to end, then cancel what is left and wait for that.
 
         Runs that would not end are named in the `SchedulerStopped` event and in the log; they keep
         their place, so that a restarted scheduler does not run the same job beside them. If the caller
         is cancelled, the stop goes on to its end.
+
+        Args:
+            drain: How long runs in progress may go on by themselves, in seconds or as `"30s"`. Workers,
+                which never end, are not waited for. A second `stop()` without it cuts the wait short.
+
+        Returns within `drain` and `stop_timeout` seconds together.
+
+        Raises:
+            InvalidTrigger: `drain` is no duration.
+            BgTasksError: It is running in another event loop that is still open.
         """
-        self._intention += 1
-        if self._loop is None:
-            return
-        if self._loop is not asyncio.get_running_loop():
-            if not self._loop.is_closed():
-                raise BgTasksError("this scheduler runs in another event loop: stop it there")
-            self._forget_loop()
-            return
-        if self._stopping is None:
-            # In the scheduler's context, since a run may be what calls this.
-            self._stopping = self._loop.create_task(
-                self._stop(), name="bgtasks:stop", context=self._context.copy()
-            )
-        await asyncio.shield(self._stopping)
+        await self._lifecycle.stop(parse_delay(drain), self.stop_timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -258,140 +392,5 @@ class BackgroundScheduler:
     ) -> None:
         await self.stop()
 
-    async def _stop(self) -> None:
-        began = self._clock.monotonic()
-        try:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            self._timeline.begin()
-            for _ in range(2):  # a run that swallowed the first request gets a second one
-                pending = [task for task in self._runs if not task.done()]
-                for task in pending:
-                    if (run := self._runs[task].run) is not None:
-                        run.stop_requested = True
-                    task.cancel()
-                if pending:
-                    await asyncio.wait(pending, timeout=self.stop_timeout / 2)
-        finally:
-            self._loop = None
-            self._stopping = None
-        self._outages.clear()
-        self.bus.emit(SchedulerStopped(self.unfinished, self._clock.monotonic() - began))
 
-    def _forget_loop(self) -> None:
-        """Let go of an event loop that was closed under a running scheduler."""
-        self._loop = self._timer = self._stopping = None
-        self._timeline.begin()
-        self._runs.clear()
-        self._outages.clear()
-        for job in self._jobs.values():
-            job.run = None
-
-    # -- the timer -------------------------------------------------------------------------------
-
-    def _schedule(self, job: Job) -> None:
-        if not self._timeline.put(job) and job.fault is not None:
-            self.bus.emit(RunSkipped(job.name, self._clock.now(), f"not scheduled: {job.fault}"))
-
-    def _arm(self) -> None:
-        """Set the timer for the earliest job."""
-        if self._loop is None or self._stopping is not None:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        when = self._loop.time() + self._timeline.sleep()
-        self._timer = self._loop.call_at(when, self._tick, context=self._context.copy())
-
-    def _tick(self) -> None:
-        self._timer = None
-        due: deque[Job] = deque()
-        try:
-            self._timeline.heed_clock_step(self._jobs.values())
-            self._heed_recovered_workers()
-            due = self._timeline.take_due()
-            while due:
-                self._fire(due.popleft())
-        finally:
-            for job in due:  # something of the host's failed: the others keep their turn
-                self._schedule(job)
-            self._arm()
-
-    def _heed_recovered_workers(self) -> None:
-        """A worker that waited for a server and has now run for a while has found it: it may never end."""
-        for job in self._jobs.values() if self._outages.reasons else ():
-            healthy = job.run is not None and self._clock.monotonic() - job.began >= LONGEST_SLEEP
-            if job.is_worker and job.waiting_for is not None and healthy:
-                self._found(job)
-
-    def _fire(self, job: Job) -> None:
-        due = job.take(self._clock, self._random)
-        # The next tick is set before user code begins: nothing it does can take it away.
-        self._schedule(job)
-        if due is None:
-            return
-        if job.run is not None:
-            self.bus.emit(RunSkipped(job.name, due, "the previous run is still going"))
-            return
-        try:
-            self._begin_run(job, due)
-        except BaseException:  # an id or a task factory of the host's
-            if job.waits_for_end and job.run is None:
-                job.advance(self._clock, self._random)
-                self._schedule(job)
-            raise
-
-    def _begin_run(self, job: Job, due: datetime) -> None:
-        assert self._loop is not None
-        run = Run(job.name, self._new_run_id(), job.func, job.args, job.kwargs, due, job.failures)
-        name = f"bgtasks:{job.name}:{run.run_id}"
-        task = self._loop.create_task(self._runner.run(run), name=name, context=self._context.copy())
-        self._runs[task] = job
-        task.add_done_callback(self._ended, context=self._context.copy())
-        job.run, job.began = run, self._clock.monotonic()
-        job.runs += 1
-        job.ever_ran = True
-        if job.is_worker and job.runs > 1:
-            self.bus.emit(WorkerRestarted(job.name, run.run_id, job.runs - 1))
-
-    def _ended(self, task: asyncio.Task[Outcome]) -> None:
-        job = self._runs.pop(task, None)
-        if job is None:  # of an event loop that was given up
-            return
-        run, job.run = job.run, None
-        outcome = None if run is None else run.outcome
-        job.failures = job.failures + 1 if isinstance(outcome, Failed) else 0
-        if not self.running:
-            return
-        if job.waits_for_end:
-            job.advance(self._clock, self._random)
-        self._note_resource(job, outcome)
-        if job.waits_for_end or job.retry is not None:
-            self._schedule(job)
-            self._arm()
-
-    def _note_resource(self, job: Job, outcome: Outcome | None) -> None:
-        """Come back soon to a server that does not answer; once it does, try all that wait for it."""
-        missing = outcome.resource if isinstance(outcome, Deferred) else None
-        if job.waiting_for is not None and isinstance(outcome, Done | Skipped):
-            self._found(job)
-        elif job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
-            resource = job.waited()  # it got no further than something else
-            if not any(other.waiting_for == resource for other in self._jobs.values()):
-                self._outages.forget(resource)
-        if isinstance(outcome, Deferred) and missing is not None:
-            job.wait_for(missing, self._clock, self._random)
-            self._outages.begin(missing, outcome.reason)
-
-    def _found(self, job: Job) -> None:
-        resource = job.waited()
-        if self._outages.end(resource):
-            for other in self._jobs.values():
-                if other.waiting_for == resource and other.retry is not None:
-                    other.retry = self._clock.monotonic()
-                    self._schedule(other)
-            self._arm()
-
-
-def _new_run_id() -> str:
-    return os.urandom(8).hex()
+_NOTHING: Mapping[str, Any] = {}

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from bgtasks.errors import InvalidTask, InvalidTrigger
+from bgtasks.policies import POLICY, Policy
 from bgtasks.triggers import Interval, Trigger, parse, parse_delay
 
 __all__ = [
@@ -132,17 +133,20 @@ class TaskSpec(Spec):
         jitter: Each due instant is moved by a random 0 to `jitter` seconds; the schedule itself
             does not drift.
         interval_from: A config attribute that replaces the trigger's interval when it is there.
+        policy: What happens on overlap, lateness, failure and when it takes too long.
     """
 
     trigger: Trigger
     initial_delay: float = 0.0
     jitter: float = 0.0
     interval_from: FromConfig | None = None
+    policy: Policy = POLICY
 
     def __post_init__(self) -> None:
         super(TaskSpec, self).__post_init__()  # the zero-argument form is lost under slots=True
         delay(self.name, "initial_delay", self.initial_delay)
         delay(self.name, "jitter", self.jitter)
+        self.policy.check(self.name, self.trigger)
         if self.scope is Scope.LEADER:
             raise InvalidTask(
                 f'"{self.name}": a periodic task has scope "node" or "cluster"; scope="leader" is for '

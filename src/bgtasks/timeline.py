@@ -1,13 +1,16 @@
-"""The heap of jobs by the instant at which each is to be looked at again, and a watch on the wall clock."""
+"""The jobs by the instant at which each is to be looked at again, and one timer for the earliest.
+
+A job has one valid entry in the heap, the last that was put; older ones are passed over when they come up.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import heapq
-from collections import deque
-from collections.abc import Iterable
-from random import Random
+from collections.abc import Callable, Iterable
 
-from bgtasks.clock import Clock
+from bgtasks.clock import Clock, Reading, read
 from bgtasks.job import Job
 
 __all__ = ["LONGEST_SLEEP", "Timeline"]
@@ -22,66 +25,160 @@ LONG_STEP = 3 * 3600.0
 """Seconds of a step back of the wall clock up to which no cron tick runs twice; after a longer one the clock
 was wrong before, and cron jobs begin anew. Debian cron draws the line at the same place."""
 
+LATE = 1.0
+"""Seconds by which a job is overdue rather than a little late; several such jobs are started spread out."""
+
+SPREAD = 0.1
+"""Seconds between the starts of two overdue jobs, at most."""
+
+LONGEST_SPREAD = 10.0
+"""Seconds over which all overdue jobs together are spread, however many they are."""
+
+SLICE = 0.005
+"""Seconds that one tick starts runs for, before it lets the event loop turn."""
+
 
 class Timeline:
-    """Jobs in the order of their next instants.
+    """A heap of jobs and a timer.
 
-    A job has one valid entry, the last that was put; older ones are passed over when they come up.
+    Args:
+        clock: Where time comes from. If it announces its own steps (`on_step`, as a `VirtualClock` does),
+            the timer sleeps until the next job is due; else it wakes every five seconds to look for them.
+        fire: Called with each job that is due. It puts the job back before it runs anything.
+        jobs: All jobs, for when the wall clock was set.
     """
 
-    def __init__(self, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, clock: Clock, fire: Callable[[Job, Reading], None], jobs: Callable[[], Iterable[Job]]
+    ) -> None:
         self._clock = clock
-        self._random = random
+        self._fire = fire
+        self._jobs = jobs
         self._heap: list[tuple[float, int, Job]] = []
         self._entries = 0
-        self._offset = self._wall_offset()
+        self._offset = 0.0
+        self._looked = 0.0
+        self._lag = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = float("inf")
+        self._firing = False
+        self._announces: Callable[[Callable[[], None]], Callable[[], None]] | None = getattr(
+            clock, "on_step", None
+        )
+        self._forget_steps: Callable[[], None] | None = None
 
-    def put(self, job: Job) -> bool:
-        """Place a job by its next instant; False if it has none."""
-        due = job.next_instant
-        if due is None:
-            return False
-        self._entries += 1
-        job.entry = self._entries
-        heapq.heappush(self._heap, (due, job.entry, job))
-        return True
-
-    def take_due(self) -> deque[Job]:
-        """Remove the jobs whose instant has come, the earliest first."""
-        now = self._clock.monotonic()
-        due: deque[Job] = deque()
-        while self._heap and self._heap[0][0] <= now:
-            _, entry, job = heapq.heappop(self._heap)
-            if entry == job.entry:
-                due.append(job)
-        return due
-
-    def sleep(self) -> float:
-        """Seconds until the earliest instant, and no more than the longest sleep."""
-        if not self._heap:
-            return LONGEST_SLEEP
-        return min(LONGEST_SLEEP, max(0.0, self._heap[0][0] - self._clock.monotonic()))
-
-    def begin(self) -> None:
-        """Forget every job, and take the wall clock as it is."""
+    def start(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, reading: Reading) -> None:
+        """Begin with an empty heap, and take the wall clock as it is."""
         self._heap.clear()
-        self._offset = self._wall_offset()
+        self._loop, self._context = loop, context
+        self._lag = 0.0
+        self._looked = reading.mono
+        self._offset = reading.wall.timestamp() - reading.mono
+        if self._announces is not None:
+            self._forget_steps = self._announces(self._wake)
+        self._arm()
 
-    def heed_clock_step(self, jobs: Iterable[Job]) -> None:
+    def stop(self) -> None:
+        """Let go of the timer and of every job."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._forget_steps is not None:
+            self._forget_steps()
+        self._timer = self._loop = self._forget_steps = None
+        self._wakes_at = float("inf")
+        for _, _, job in self._heap:
+            job.entry = 0
+        self._heap.clear()
+
+    def put(self, job: Job, instant: float | None = None) -> None:
+        """Place a job by its next instant, or by this one. Nothing is placed while stopped."""
+        due = job.next_instant if instant is None else instant
+        job.entry = 0
+        if due is not None and self._loop is not None and not job.removed:
+            self._entries += 1
+            job.entry = self._entries
+            heapq.heappush(self._heap, (due, job.entry, job))
+            if due < self._wakes_at and not self._firing:
+                self._arm()
+
+    @property
+    def lag(self) -> float:
+        """Seconds by which the event loop is late: how late the last tick was, or this one is already."""
+        overdue = self._clock.monotonic() - self._wakes_at if self._timer is not None else 0.0
+        return max(0.0, self._lag, overdue)
+
+    def _arm(self) -> None:
+        """Set the timer for the earliest entry."""
+        assert self._loop is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._clock.monotonic()
+        wakes_at = self._heap[0][0] if self._heap else float("inf")
+        if self._looked == float("-inf"):
+            wakes_at = now
+        elif self._announces is None:
+            wakes_at = min(wakes_at, now + LONGEST_SLEEP)
+        self._wakes_at = wakes_at
+        self._timer = None
+        if wakes_at != float("inf"):
+            when = self._loop.time() + max(0.0, wakes_at - now)
+            self._timer = self._loop.call_at(when, self._tick, context=self._context.copy())
+
+    def _wake(self) -> None:
+        """The clock says that it was set: look at once."""
+        self._looked = float("-inf")
+        if self._loop is not None and not self._firing and not self._loop.is_closed():
+            self._arm()
+
+    def _tick(self) -> None:
+        self._timer, self._firing = None, True
+        reading = read(self._clock)
+        self._lag = reading.mono - self._wakes_at
+        try:
+            if reading.mono - self._looked >= CLOCK_STEP:
+                self._heed_clock_step(reading)
+            self._fire_due(reading)
+        finally:  # whatever the host's part in this did, the timer goes on
+            self._firing = False
+            if self._loop is not None:
+                self._arm()
+
+    def _fire_due(self, reading: Reading) -> None:
+        heap, until = self._heap, reading.mono + SLICE
+        overdue: list[Job] = []
+        try:
+            while heap and heap[0][0] <= reading.mono:
+                due, entry, job = heapq.heappop(heap)
+                if entry != job.entry:
+                    continue
+                if reading.mono - due > LATE and job.held is None:
+                    overdue.append(job)
+                    continue
+                self._fire(job, reading)
+                if self._clock.monotonic() > until:
+                    break
+        finally:
+            self._spread(overdue, reading)
+
+    def _spread(self, overdue: list[Job], reading: Reading) -> None:
+        """Put overdue jobs off so that they do not all start in one instant; the first starts now."""
+        for number, job in enumerate(overdue):
+            job.held = reading.mono + number * min(SPREAD, LONGEST_SPREAD / len(overdue))
+            self.put(job, job.held)
+
+    def _heed_clock_step(self, reading: Reading) -> None:
         """If the wall clock was set, place the jobs of calendar triggers anew."""
-        step = self._wall_offset() - self._offset
+        self._looked = reading.mono
+        step = reading.wall.timestamp() - reading.mono - self._offset
         if abs(step) < CLOCK_STEP:
             return
         self._offset += step
-        for job in jobs:
-            if job.at is None or job.due is None:
-                continue
-            if step < -LONG_STEP:
-                job.at = None
-                job.advance(self._clock, self._random)
-            else:
-                job.follow_wall_clock(self._clock)
-            self.put(job)
-
-    def _wall_offset(self) -> float:
-        return self._clock.now().timestamp() - self._clock.monotonic()
+        for job in self._jobs():
+            if job.agenda.at is not None and job.agenda.due is not None:
+                if step < -LONG_STEP:
+                    job.agenda.begin_anew(reading)
+                else:
+                    job.agenda.follow_wall_clock(reading)
+                self.put(job)

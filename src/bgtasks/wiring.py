@@ -175,7 +175,8 @@ class Wiring:
             return spec.trigger
         try:
             if not isinstance(value, bool):
-                return Every(float(value) * source.unit)
+                grid = isinstance(spec.trigger, Every) and spec.trigger.fixed_rate
+                return Every(float(value) * source.unit, fixed_rate=grid)
         except (InvalidTrigger, TypeError, ValueError, OverflowError):
             pass
         return f"off: {source.name} is {value!r}, which is no interval above zero"

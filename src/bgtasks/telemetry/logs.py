@@ -10,6 +10,7 @@ carries them. `RunContextFilter` does the same for records of the standard libra
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Callable, MutableMapping
 from typing import Any
@@ -19,16 +20,22 @@ from structlog.contextvars import bind_contextvars, merge_contextvars
 
 from bgtasks.events import (
     Event,
+    LoopStalled,
     ResourceLost,
     ResourceRegained,
     RunFinished,
+    RunMissed,
+    RunRetried,
     RunSkipped,
     RunStarted,
+    RunStuck,
     SchedulerStarted,
     SchedulerStopped,
+    TaskPaused,
+    TaskResumed,
     WorkerRestarted,
 )
-from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped
+from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped, TimedOut
 from bgtasks.runner import current_run
 
 __all__ = ["LogListener", "RunContextFilter"]
@@ -38,24 +45,35 @@ class LogListener:
     """Writes one line per event worth one.
 
     Successful runs are at DEBUG. A failure is at ERROR with its traceback; while the same error repeats,
-    only every power of two of it is, without the traceback, and the recovery is said. A lost server is
-    said once, and once more when it is back.
+    only every power of two of it is, without the traceback, and the recovery is said; so it is with ticks
+    that are skipped or missed for the same reason. A lost server is said once, and once more when it is back.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("bgtasks")
         self._log: structlog.stdlib.BoundLogger = structlog.wrap_logger(
-            logger or logging.getLogger("bgtasks"),
+            self._logger,
             processors=[structlog.stdlib.filter_by_level, merge_contextvars, _to_stdlib],
             wrapper_class=structlog.stdlib.BoundLogger,
             context_class=dict,
         )
+        # Binding by name looks the variables up each time; a run is begun thousands of times a second.
+        bound = contextvars.Context().run(bind_contextvars, task="", run_id="")
+        self._task, self._run_id = bound["task"].var, bound["run_id"].var
         self._failing: dict[str, str] = {}
+        self._idle: dict[str, _Row] = {}
         self._writers: dict[type[Any], Callable[[Any], None]] = {
             SchedulerStarted: self._scheduler_started,
             SchedulerStopped: self._scheduler_stopped,
             RunStarted: self._run_started,
             RunFinished: self._run_finished,
             RunSkipped: self._run_skipped,
+            RunMissed: self._run_missed,
+            RunRetried: self._run_retried,
+            RunStuck: self._run_stuck,
+            TaskPaused: self._task_paused,
+            TaskResumed: self._task_resumed,
+            LoopStalled: self._loop_stalled,
             WorkerRestarted: self._worker_restarted,
             ResourceLost: self._resource_lost,
             ResourceRegained: self._resource_regained,
@@ -83,17 +101,26 @@ class LogListener:
             self._log.info("scheduler stopped", seconds=round(event.seconds, 3))
 
     def _run_started(self, event: RunStarted) -> None:
-        bind_contextvars(task=event.task, run_id=event.run_id)
-        self._log.debug("run started")
+        self._task.set(event.task)
+        self._run_id.set(event.run_id)
+        if self._idle and (row := self._idle.get(event.task)) is not None:
+            if row.broken:  # two runs with nothing left out between them
+                del self._idle[event.task]
+            row.broken = True
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._log.debug("run started")
 
     def _run_finished(self, event: RunFinished) -> None:
+        well = type(event.outcome) is Done and event.task not in self._failing
+        if well and not self._logger.isEnabledFor(logging.DEBUG):
+            return  # nearly all runs: there is nothing to say
         fields: dict[str, Any] = {
             "task": event.task,
             "run_id": event.run_id,
             "seconds": round(event.seconds, 3),
         }
         match event.outcome:
-            case Failed() as failed:
+            case Failed() | TimedOut() as failed:
                 self._run_failed(failed, event.failures, fields)
                 return
             case Deferred(reason, resource):
@@ -108,19 +135,68 @@ class LogListener:
         if isinstance(event.outcome, Done | Skipped) and self._failing.pop(event.task, "") != "":
             self._log.info("task recovered", **fields)
 
-    def _run_failed(self, failed: Failed, failures: int, fields: dict[str, Any]) -> None:
+    def _run_failed(self, failed: Failed | TimedOut, failures: int, fields: dict[str, Any]) -> None:
         task = fields["task"]
         if self._failing.get(task) != failed.reason:
             self._failing[task] = failed.reason
             self._log.error(
-                "run failed", reason=failed.reason, failures=failures, exc_info=failed.error, **fields
+                "run failed",
+                reason=failed.reason,
+                failures=failures,
+                exc_info=failed.error if isinstance(failed, Failed) else None,
+                **fields,
             )
         else:
             level = logging.ERROR if failures & (failures - 1) == 0 else logging.DEBUG
             self._log.log(level, "run failed again", reason=failed.reason, failures=failures, **fields)
 
     def _run_skipped(self, event: RunSkipped) -> None:
-        self._log.warning("run skipped", task=event.task, due=event.due.isoformat(), reason=event.reason)
+        self._left_out("run skipped", event.reason, event)
+
+    def _run_missed(self, event: RunMissed) -> None:
+        self._left_out("ticks missed", "", event, ticks=event.ticks)
+
+    def _left_out(self, text: str, cause: str, event: RunSkipped | RunMissed, **fields: Any) -> None:
+        """Say that a tick has no run: the 1st, 2nd, 4th, 8th … time in a row for one cause, else at DEBUG."""
+        row = self._idle.get(event.task)
+        if row is None or row.cause != text + cause:
+            row = self._idle[event.task] = _Row(text + cause)
+        row.count, row.broken = row.count + 1, False
+        level = logging.WARNING if row.count & (row.count - 1) == 0 else logging.DEBUG
+        if self._logger.isEnabledFor(level):
+            if row.count > 1:
+                fields["times"] = row.count
+            due = event.due.isoformat()
+            self._log.log(level, text, task=event.task, due=due, reason=event.reason, **fields)
+
+    def _run_retried(self, event: RunRetried) -> None:
+        self._log.warning(
+            "attempt failed; trying again",
+            task=event.task,
+            run_id=event.run_id,
+            attempt=event.attempt,
+            delay=round(event.delay, 3),
+            reason=event.reason,
+        )
+
+    def _run_stuck(self, event: RunStuck) -> None:
+        self._log.error(
+            f"run was told to end and goes on\n{event.stack}\n",
+            task=event.task,
+            run_id=event.run_id,
+            seconds=round(event.seconds, 3),
+        )
+
+    def _task_paused(self, event: TaskPaused) -> None:
+        until = {} if event.until is None else {"until": event.until.isoformat(timespec="seconds")}
+        self._log.warning("task paused", task=event.task, reason=event.reason, **until)
+
+    def _task_resumed(self, event: TaskResumed) -> None:
+        self._log.warning("task goes on", task=event.task, reason=event.reason)
+
+    def _loop_stalled(self, event: LoopStalled) -> None:
+        # Its stack was written while it lasted, by the thread that watches.
+        self._log.warning("the event loop turns again", seconds=round(event.seconds, 3), held_by=event.task)
 
     def _worker_restarted(self, event: WorkerRestarted) -> None:
         self._log.info("worker restarted", task=event.task, run_id=event.run_id, restarts=event.restarts)
@@ -132,6 +208,17 @@ class LogListener:
 
     def _resource_regained(self, event: ResourceRegained) -> None:
         self._log.warning("resource is back", resource=event.resource, seconds=round(event.seconds, 1))
+
+
+class _Row:
+    """Ticks of one task that had no run for the same cause, one after the other."""
+
+    __slots__ = ("broken", "cause", "count")
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+        self.count = 0
+        self.broken = False
 
 
 class RunContextFilter(logging.Filter):
@@ -152,7 +239,7 @@ class RunContextFilter(logging.Filter):
 
 _OWN = {
     "task", "run_id", "reason", "seconds", "failures", "result", "resource", "restarts", "due",
-    "tasks", "workers", "not_wired", "unfinished",
+    "tasks", "workers", "not_wired", "unfinished", "ticks", "times", "attempt", "delay", "until", "held_by",
 }  # fmt: skip
 
 

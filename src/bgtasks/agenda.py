@@ -1,0 +1,246 @@
+"""The due instants of one job: one after the other, late ones judged by its `catch_up` policy.
+
+Instants are seconds of the clock's monotonic side. Calendar triggers answer in wall time; their instant is
+kept beside and converted, so that a step of the wall clock can be followed.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+from bgtasks.clock import Reading
+from bgtasks.policies import MISFIRE_GRACE, CatchUp
+from bgtasks.triggers import Every, Trigger
+
+__all__ = ["Agenda", "agenda"]
+
+COUNTED = 100
+"""How many missed instants of a calendar are counted one by one; beyond it the count is a lower bound."""
+
+
+class Agenda(ABC):
+    """When a job is due next.
+
+    Attributes:
+        due: The monotonic instant at which it is due; None while it is not.
+        at: The wall instant behind `due`, for calendars.
+        behind: The next instant has passed already, and is to have its run all the same.
+        taken: The monotonic instant of the last `take()`.
+        missed: How many instants the last `take()` passed over.
+        missed_since: The earliest of them.
+        fault: Why the trigger can no longer be asked.
+    """
+
+    __slots__ = (
+        "_catch_up", "_jitter", "_random", "_shift",
+        "at", "behind", "due", "fault", "missed", "missed_since", "taken",
+    )  # fmt: skip
+
+    waits_for_end = False
+    """Whether the next instant is known only when the run has ended."""
+
+    def __init__(self, catch_up: CatchUp, jitter: float, random: Random) -> None:
+        self.due: float | None = None
+        self.at: datetime | None = None
+        self.missed = 0
+        self.missed_since: datetime | None = None
+        self.fault: str | None = None
+        self._catch_up = catch_up
+        self._jitter = jitter
+        self._random = random
+        self._shift = 0.0
+        self.taken = 0.0
+        self.behind = False
+
+    @abstractmethod
+    def begin(self, reading: Reading, delay: float) -> None:
+        """Set the first instant, no sooner than `delay` seconds from now."""
+
+    @abstractmethod
+    def take(self, reading: Reading) -> datetime | None:
+        """Use up the instant that has come, and set the next one unless that takes the run's end.
+
+        Returns:
+            The wall instant that a run is due for; None if there is to be no run: all were missed and
+            stay so, or the wall clock was set back before the instant.
+        """
+
+    def ended(self, mono: float) -> None:  # noqa: B027 - of no concern to most agendas, as the next two
+        """A run has ended: the instant of a plain interval is known now."""
+
+    def follow_wall_clock(self, reading: Reading) -> None:  # noqa: B027
+        """Convert the wall instant again, after the wall clock was set or drifted."""
+
+    def begin_anew(self, reading: Reading) -> None:  # noqa: B027
+        """The wall clock was wrong before: forget what it said."""
+
+    def _draw_shift(self) -> float:
+        self._shift = self._random.uniform(0, self._jitter) if self._jitter else 0.0
+        return self._shift
+
+
+class FromEnd(Agenda):
+    """A plain interval: due again so long after the end of the previous run."""
+
+    __slots__ = ("_seconds",)
+
+    waits_for_end = True
+
+    def __init__(self, seconds: float, jitter: float, random: Random) -> None:
+        super().__init__(CatchUp.ONE, jitter, random)
+        self._seconds = seconds
+
+    def begin(self, reading: Reading, delay: float) -> None:
+        self.due = reading.mono + delay + self._draw_shift()
+
+    def take(self, reading: Reading) -> datetime | None:
+        due, self.due = self.due, None
+        return reading.wall if due is None else reading.wall - timedelta(seconds=reading.mono - due)
+
+    def ended(self, mono: float) -> None:
+        self.due = mono + self._seconds + self._draw_shift()
+
+
+class Grid(Agenda):
+    """A fixed rate: equal steps from the first instant, without drift.
+
+    Instants are the anchor plus a whole number of steps: adding up intervals would gather rounding errors.
+    """
+
+    __slots__ = ("_anchor", "_seconds", "_steps")
+
+    def __init__(self, seconds: float, catch_up: CatchUp, jitter: float, random: Random) -> None:
+        super().__init__(catch_up, jitter, random)
+        self._seconds = seconds
+        self._anchor = 0.0
+        self._steps = 0
+
+    def begin(self, reading: Reading, delay: float) -> None:
+        self._anchor, self._steps, self.behind = reading.mono + delay, 0, False
+        self.due = self._anchor + self._draw_shift()
+
+    def take(self, reading: Reading) -> datetime | None:
+        due, mono = self.due, reading.mono
+        assert due is not None
+        self.taken, self.missed, self.behind = mono, 0, False
+        late = mono - due
+        if late < self._seconds or self._catch_up is CatchUp.ALL:
+            self._set(self._steps + 1)
+            self.behind = late >= self._seconds
+            return reading.wall - timedelta(seconds=late)
+        passed = int(late // self._seconds)
+        latest = late - passed * self._seconds
+        self._set(self._steps + passed + 1)
+        runs = self._catch_up is CatchUp.ONE or latest <= MISFIRE_GRACE
+        self.missed = passed if runs else passed + 1
+        self.missed_since = reading.wall - timedelta(seconds=late)
+        return reading.wall - timedelta(seconds=latest) if runs else None
+
+    def _set(self, steps: int) -> None:
+        self._steps = steps
+        self.due = self._anchor + steps * self._seconds + self._draw_shift()
+
+
+class Calendar(Agenda):
+    """Cron, once, or a trigger of the user's own: instants of the wall clock."""
+
+    __slots__ = ("_ever_due", "_registered", "_trigger")
+
+    def __init__(
+        self, trigger: Trigger, registered: datetime, catch_up: CatchUp, jitter: float, random: Random
+    ) -> None:
+        super().__init__(catch_up, jitter, random)
+        self._trigger = trigger
+        self._registered = registered
+        self._ever_due = False
+
+    def begin(self, reading: Reading, delay: float) -> None:
+        self.behind = False
+        at = self._ask(reading.wall + timedelta(seconds=delay))
+        if at is None and not self._ever_due:
+            at = self._ask(self._registered)  # its only instant passed while the host was starting up
+        self._place(at, reading)
+        if self.due is not None:
+            self.due = max(self.due, reading.mono + delay)
+
+    def take(self, reading: Reading) -> datetime | None:
+        at = self.at
+        assert at is not None
+        self.taken, self.missed, self.behind = reading.mono, 0, False
+        if reading.wall < at:
+            self.follow_wall_clock(reading)
+            return None
+        self._ever_due = True
+        horizon = reading.wall - timedelta(seconds=self._shift)  # what jitter holds back is not late
+        latest, passed, following = at, 0, self._ask(at)
+        if self._catch_up is not CatchUp.ALL and following is not None and following <= horizon:
+            latest, passed, following = self._latest(following, horizon)
+        late = (horizon - latest).total_seconds()
+        self._place(following, reading)
+        self.behind = self._catch_up is CatchUp.ALL and following is not None and following <= horizon
+        runs = self._catch_up is not CatchUp.NONE or late <= MISFIRE_GRACE
+        self.missed = passed if runs else passed + 1
+        self.missed_since = at
+        return latest if runs else None
+
+    def follow_wall_clock(self, reading: Reading) -> None:
+        if self.at is not None and self.due is not None:
+            self.due = reading.mono + (self.at - reading.wall).total_seconds() + self._shift
+
+    def begin_anew(self, reading: Reading) -> None:
+        self._place(self._ask(reading.wall), reading)
+
+    def _latest(self, latest: datetime, horizon: datetime) -> tuple[datetime, int, datetime | None]:
+        """The last instant up to `horizon`, how many lie before it, and the one after.
+
+        A trigger answers forwards only. Beyond `COUNTED` instants the last one is sought from the horizon
+        backwards, by steps that double until one finds it, and the count stays where it is.
+        """
+        following, count = self._ask(latest), 1
+        while following is not None and following <= horizon and count < COUNTED:
+            latest, following, count = following, self._ask(following), count + 1
+        step = timedelta(seconds=1)
+        while following is not None and following <= horizon:
+            found = self._ask(max(latest, horizon - step))
+            step *= 2
+            while found is not None and found <= horizon:
+                latest = found
+                found = following = self._ask(found)
+        return latest, count, following
+
+    def _place(self, at: datetime | None, reading: Reading) -> None:
+        self.at = at
+        self._draw_shift()
+        if at is None:
+            self.due = None
+        else:
+            self.due = reading.mono + (at - reading.wall).total_seconds() + self._shift
+
+    def _ask(self, when: datetime) -> datetime | None:
+        """The trigger's answer; a trigger that fails or answers nonsense is not asked again."""
+        if self.fault is not None:
+            return None
+        try:
+            at: object = self._trigger.next_after(when)
+        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
+            self.fault = f"its trigger raised {type(error).__name__}: {error}"
+            return None
+        if at is None:
+            return None
+        if not isinstance(at, datetime) or at.utcoffset() is None or at <= when:
+            self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
+            return None
+        return at.astimezone(UTC)
+
+
+def agenda(
+    trigger: Trigger, *, registered: datetime, catch_up: CatchUp, jitter: float, random: Random
+) -> Agenda:
+    """The agenda for a trigger."""
+    if not isinstance(trigger, Every):
+        return Calendar(trigger, registered, catch_up, jitter, random)
+    if trigger.fixed_rate:
+        return Grid(trigger.seconds, catch_up, jitter, random)
+    return FromEnd(trigger.seconds, jitter, random)

@@ -1,0 +1,369 @@
+"""What becomes of a job that is due: a run, a place in a line, or a reason why not.
+
+A tick becomes a run in these steps: the agenda says which instant it is for and what was missed; a pause
+or an open breaker may hold it back; the overlap policy judges it beside a run in progress; it takes a slot;
+it runs. Each step that ends the way says so on the bus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from datetime import datetime, timedelta
+from random import Random
+
+from bgtasks.clock import Clock, Reading
+from bgtasks.events import EventBus, RunMissed, RunSkipped, TaskPaused, TaskResumed, WorkerRestarted
+from bgtasks.job import Job, Request
+from bgtasks.outages import HEALTHY, Outages
+from bgtasks.outcomes import Cancelled, Deferred, Missed, Outcome
+from bgtasks.policies import Overlap
+from bgtasks.runner import NewRunId, Run, Runner, Unavailable
+from bgtasks.slots import Slots
+from bgtasks.timeline import Timeline
+
+__all__ = ["Dispatcher"]
+
+STOPPED = "the scheduler was stopped"
+
+
+class Dispatcher:
+    """Turns due jobs into runs, and follows each run to its end.
+
+    Args:
+        unavailable: Which errors of a task mean that a server does not answer.
+        slots: Limits how many runs are in progress.
+        jobs: All jobs by name, in the order of registration. A removed job leaves it when its run has ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: EventBus,
+        clock: Clock,
+        random: Random,
+        unavailable: Unavailable | None,
+        slots: Slots,
+        new_run_id: NewRunId,
+        jobs: dict[str, Job],
+    ) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._runner = Runner(bus, clock, unavailable, random, self._ended)
+        self._slots = slots
+        self._new_run_id = new_run_id
+        self._jobs = jobs
+        self.timeline = Timeline(clock, self._fire, jobs.values)
+        self.outages = Outages(bus, clock, random, jobs.values, self.place)
+        self._runs: dict[asyncio.Task[Outcome], tuple[Job, Run]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+
+    # -- lifecycle -------------------------------------------------------------------------------
+
+    @property
+    def admits(self) -> bool:
+        """Whether a due job is run."""
+        return self._loop is not None
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """The name of the job of each run that has not ended."""
+        return tuple(job.name for job in tuple(self._jobs.values()) for _ in job.runs)
+
+    def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, reading: Reading) -> None:
+        """Run what is due from now on, in this loop, each run in a copy of this context."""
+        self._loop, self._context = loop, context
+        self._runner.open(loop, context)
+        self.timeline.start(loop, context, reading)
+        for job in self._jobs.values():
+            job.begin(reading)
+            self.place(job)
+
+    def close(self) -> None:
+        """Begin no more runs, and decline those that wait."""
+        self._loop = None
+        self.timeline.stop()
+        self._runner.close()
+        for job in self._jobs.values():
+            self._decline_waiting(job, STOPPED)
+
+    def retire(self, job: Job) -> None:
+        """Take a job off the schedule, decline what waits, and cancel its runs."""
+        job.removed = True
+        self.timeline.put(job)
+        self._decline_waiting(job, "the task was removed")
+        for run in job.runs:
+            self._runner.cancel(run, Cancelled("the task was removed"))
+        self._drop_removed(job)
+
+    def _drop_removed(self, job: Job) -> None:
+        if job.removed and not job.runs and self._jobs.get(job.name) is job:
+            del self._jobs[job.name]
+
+    def _decline_waiting(self, job: Job, reason: str) -> None:
+        for request in (job.queued, job.waiting):
+            if request is not None:
+                self._slots.withdraw(request)
+                self._decline(request, reason)
+        job.queued = job.waiting = None
+
+    def in_progress(self, of: Job | None = None, *, workers: bool = True) -> list[asyncio.Task[Outcome]]:
+        """The asyncio tasks of the runs that have not ended, of all jobs or of one."""
+        return [
+            task
+            for task, (job, _) in self._runs.items()
+            if not task.done() and (workers or not job.is_worker) and of in (None, job)
+        ]
+
+    def cancel(self, task: asyncio.Task[Outcome]) -> None:
+        """Ask a run to end, since the scheduler stops."""
+        self._runner.cancel(self._runs[task][1], Cancelled(STOPPED), insist=False)
+
+    def forget(self) -> None:
+        """Let go of the runs of an event loop that was closed under them."""
+        self.close()
+        self._runs.clear()
+        self._slots.clear()
+        self.outages.clear()
+        for job in self._jobs.values():
+            job.runs.clear()
+
+    # -- from tick to run ------------------------------------------------------------------------
+
+    def place(self, job: Job) -> None:
+        """Put a job where its next instant is; if its trigger failed, say so."""
+        self.timeline.put(job)
+        if job.agenda.fault is not None and not job.entry:
+            self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+
+    def _fire(self, job: Job, reading: Reading) -> None:
+        due = job.take(reading)
+        if job.agenda.behind:  # the next one is due already, and has to wait for the end of this one
+            try:
+                self._consider(job, due, reading)
+            finally:
+                self.place(job)
+        else:
+            # The next tick is set before user code begins: nothing it does can take it away.
+            self.place(job)
+            self._consider(job, due, reading)
+
+    def _consider(self, job: Job, due: datetime | None, reading: Reading) -> None:
+        if job.agenda.missed:
+            self._say_missed(job, reading)
+        if due is None:
+            return
+        if job.paused is not None or job.open_until is not None:
+            reason = self._held_back(job, reading)
+            if reason is not None:
+                self._skip(job, due, reason)
+                self._put_off(job)
+                return
+        if job.runs or job.waiting is not None or self._slots.limited:
+            self.offer(Request(job, due))
+        else:
+            self._begin(job, due)
+
+    def offer(self, request: Request) -> None:
+        """Begin a run if the overlap policy and the slots allow; else let it wait, or decline it."""
+        job, overlap = request.job, request.job.policy.overlap
+        if job.waiting is not None:
+            self._decline(request, "the previous run has not begun yet")
+        elif not job.runs or overlap is Overlap.ALLOW:
+            self._admit(request)
+        elif overlap is Overlap.SKIP:
+            self._decline(request, "the previous run is still going")
+        elif overlap is Overlap.QUEUE and job.queued is not None:
+            self._decline(request, "the previous run is still going, and one is queued already")
+        else:
+            overtaken, job.queued = job.queued, request
+            if overtaken is not None:
+                self._decline(overtaken, "overtaken by a later one")
+            if overlap is Overlap.CANCEL:
+                for run in job.runs:
+                    self._runner.cancel(run, Cancelled("its next run is due"))
+
+    def _admit(self, request: Request) -> None:
+        job = request.job
+        if self._slots.limited and job.limited:
+            request.since = self._clock.monotonic()
+            if not self._slots.admit(request):
+                job.waiting = request
+                return
+        self._begin(job, request.due, request.answer)
+
+    def _begin(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
+        try:
+            run = Run(job.work, self._new_run_id(), due, job.failures, answer=answer)
+            job.run_begins(run)
+            if job.is_worker and job.started > 1:
+                self._bus.emit(WorkerRestarted(job.name, run.run_id, job.started - 1))
+            task = self._task(run)
+        except BaseException as error:  # an id or a task factory of the host's
+            self._not_begun(job, due, answer, error)
+            raise
+        if task.done():
+            return
+        self._runs[task] = (job, run)
+        self._runner.limit(run)
+        if job.is_worker and job.waiting_for is not None:
+            assert self._loop is not None
+            self._loop.call_later(HEALTHY, self._seems_healthy, job, run, context=self._context.copy())
+
+    def _task(self, run: Run) -> asyncio.Task[Outcome]:
+        """The asyncio task of a run; its first step is taken, unless the host has a factory of its own."""
+        assert self._loop is not None
+        name, context = f"bgtasks:{run.work.name}:{run.run_id}", self._context.copy()
+        coroutine = self._runner.run(run)
+        if self._loop.get_task_factory() is None:
+            return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
+        try:
+            run.handle = self._loop.create_task(coroutine, name=name, context=context)
+        except BaseException:
+            coroutine.close()
+            raise
+        # Cancelled before its first step it would run nothing, its end included.
+        run.handle.add_done_callback(lambda _: self._never_began(run), context=self._context.copy())
+        return run.handle
+
+    def _not_begun(
+        self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None, error: BaseException
+    ) -> None:
+        job.runs = [run for run in job.runs if run.handle is not None and not run.handle.done()]
+        self._decline(Request(job, due, answer), f"could not be begun: {type(error).__name__}: {error}")
+        self._free_slot(job)
+        if job.agenda.waits_for_end and not job.runs:
+            job.agenda.ended(self._clock.monotonic())
+            self.place(job)
+
+    # -- from run to next tick -------------------------------------------------------------------
+
+    def _never_began(self, run: Run) -> None:
+        if run.outcome is None:
+            run.ended = self._clock.monotonic()
+            self._ended(run)
+
+    def _ended(self, run: Run) -> None:
+        job = self._jobs.get(run.work.name)
+        if run.handle is not None:
+            self._runs.pop(run.handle, None)
+        if job is None or run not in job.runs:  # of an event loop that was given up
+            return
+        job.runs.remove(run)
+        mono, was_open = run.ended, job.open_until
+        job.ended(run.outcome, mono)
+        if run.answer is not None and not run.answer.done():
+            run.answer.set_result(run.outcome or Cancelled())
+        if job.open_until != was_open:
+            self._say_breaker(job, mono)
+        if self._slots.limited:
+            self._free_slot(job)
+        if job.removed:
+            self._drop_removed(job)
+        elif self._loop is not None:
+            self._go_on(job, run)
+
+    def _go_on(self, job: Job, run: Run) -> None:
+        """The job's next instant, and its next run if one waits for the end of this."""
+        if job.agenda.waits_for_end and not job.runs:
+            job.agenda.ended(run.ended)
+            if job.open_until is not None and job.agenda.due is not None:
+                job.agenda.due = max(job.agenda.due, job.open_until)
+        if job.waiting_for is not None or isinstance(run.outcome, Deferred):
+            self.outages.heed(job, run.outcome)
+        if job.queued is not None and not job.runs:
+            request, job.queued = job.queued, None
+            self._admit_soon(request)
+        if job.agenda.waits_for_end or job.retry is not None or job.agenda.behind:
+            self.place(job)
+
+    def _free_slot(self, job: Job) -> None:
+        if self._slots.limited and job.limited:
+            following = self._slots.release(job.policy.group)
+            if following is not None:
+                following.has_slot = True
+                self._admit_soon(following)
+
+    def _admit_soon(self, request: Request) -> None:
+        """Admit a run that waited, from a callback of its own: a row of short ones must not nest."""
+        request.job.waiting = request
+        if self._loop is not None:
+            self._loop.call_soon(self._admit_waiting, request, context=self._context.copy())
+
+    def _admit_waiting(self, request: Request) -> None:
+        job = request.job
+        if job.waiting is not request or not self.admits:  # declined meanwhile
+            if request.has_slot:
+                self._free_slot(job)
+            return
+        job.waiting = None
+        if request.has_slot:
+            self._begin(job, request.due, request.answer)
+        else:
+            self._admit(request)
+
+    def _seems_healthy(self, job: Job, run: Run) -> None:
+        if run in job.runs and job.waiting_for is not None:
+            self.outages.found(job)
+
+    # -- pauses ----------------------------------------------------------------------------------
+
+    def pause(self, job: Job, reason: str) -> None:
+        """Skip the job's ticks until `resume`."""
+        if job.paused is None:
+            job.paused = reason
+            self._bus.emit(TaskPaused(job.name, reason))
+
+    def resume(self, job: Job) -> None:
+        """End a pause, also one by the breaker."""
+        if job.paused is None and job.open_until is None:
+            return
+        cools = job.open_until is not None and job.agenda.waits_for_end and not job.runs
+        put_off = job.due_in_pause or cools
+        job.paused = job.open_until = None
+        job.due_in_pause = False
+        if put_off and self.admits:
+            job.agenda.due = self._clock.monotonic()
+            self.place(job)
+        self._bus.emit(TaskResumed(job.name, "resumed"))
+
+    def _put_off(self, job: Job) -> None:
+        """Keep the due run of a plain interval, which has no other tick, until the pause is over."""
+        if job.agenda.waits_for_end and job.paused is not None:
+            job.due_in_pause = True
+        elif job.agenda.waits_for_end:
+            job.agenda.due = job.open_until
+            self.place(job)
+
+    def _held_back(self, job: Job, reading: Reading) -> str | None:
+        if job.paused is not None:
+            return f"paused: {job.paused}"
+        if job.open_until is not None and job.open_until > reading.mono:
+            return "its breaker is open"
+        return None
+
+    # -- what is said ----------------------------------------------------------------------------
+
+    def _skip(self, job: Job, due: datetime, reason: str) -> None:
+        self._decline(Request(job, due), reason)
+
+    def _decline(self, request: Request, reason: str) -> None:
+        request.decline(reason)
+        self._bus.emit(RunSkipped(request.job.name, request.due, reason))
+
+    def _say_missed(self, job: Job, reading: Reading) -> None:
+        since, count = job.agenda.missed_since, job.agenda.missed
+        assert since is not None
+        late = (reading.wall - since).total_seconds()
+        reason = f'noticed {late:.3g} s late; catch_up="{job.policy.catch_up}"'
+        job.last_outcome = Missed(reason, count)
+        self._bus.emit(RunMissed(job.name, since, count, reason))
+
+    def _say_breaker(self, job: Job, mono: float) -> None:
+        if job.open_until is None:
+            self._bus.emit(TaskResumed(job.name, "a run went well"))
+            return
+        seconds = job.open_until - mono
+        reason = f"{job.failures} failures in a row, the last: {getattr(job.last_outcome, 'reason', '')}"
+        self._bus.emit(TaskPaused(job.name, reason, self._clock.now() + timedelta(seconds=seconds)))

@@ -1,0 +1,115 @@
+"""Whether a scheduler does its work: judged by what is due and has not started, not by being alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from bgtasks.clock import Reading
+from bgtasks.job import Job
+from bgtasks.outcomes import Outcome
+
+__all__ = ["Health", "JobSnapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to a liveness probe.
+
+    Attributes:
+        ok: Whether everything that was due has started in time.
+        problems: What is wrong, a sentence each.
+        lag: Seconds by which the event loop is late.
+    """
+
+    ok: bool
+    problems: tuple[str, ...]
+    lag: float
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+@dataclass(frozen=True, slots=True)
+class JobSnapshot:
+    """How one job stands.
+
+    Attributes:
+        name: The task or worker.
+        when: Its trigger in words.
+        next_run: When it is due next, as far as that is known: a plain interval is measured from the end of
+            a run in progress, a paused task has none.
+        running: How many of its runs are in progress.
+        running_since: When the earliest of them began.
+        last_outcome: How the last run ended, or why the last tick had none.
+        last_ended: When a run ended last.
+        failures: Failed runs in a row.
+        paused: Why it is paused, or None.
+        waiting: What a due run waits for, or None.
+    """
+
+    name: str
+    when: str
+    next_run: datetime | None = None
+    running: int = 0
+    running_since: datetime | None = None
+    last_outcome: Outcome | None = None
+    last_ended: datetime | None = None
+    failures: int = 0
+    paused: str | None = None
+    waiting: str | None = None
+
+
+def snapshot(job: Job, reading: Reading) -> JobSnapshot:
+    """How `job` stands at this moment."""
+
+    def wall(instant: float | None) -> datetime | None:
+        return None if instant is None else reading.wall + timedelta(seconds=instant - reading.mono)
+
+    runs = tuple(job.runs)
+    return JobSnapshot(
+        name=job.name,
+        when=str(job.trigger),
+        next_run=wall(job.next_instant) if job.paused is None and job.entry else None,
+        running=len(runs),
+        running_since=wall(runs[0].began) if runs and runs[0].began else None,
+        last_outcome=job.last_outcome,
+        last_ended=wall(job.last_ended),
+        failures=job.failures,
+        paused=job.paused or ("its breaker is open" if _open(job, reading) else None),
+        waiting=_waiting(job),
+    )
+
+
+def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable[str]:
+    """What is due for longer than `tolerance` seconds and has not started, a sentence each."""
+    for job in jobs:
+        if job.waiting is not None and job.waiting.since:
+            late = reading.mono - job.waiting.since
+            if late > tolerance:
+                yield f'"{job.name}" has waited for a free slot for {late:.0f} s'
+            continue
+        instant = job.next_instant
+        if instant is None or job.paused is not None or _open(job, reading) or job.removed:
+            continue
+        since = max(instant, job.held or instant, job.agenda.taken if job.agenda.behind else instant)
+        late = reading.mono - since
+        if late > tolerance:
+            yield f'"{job.name}" was due {late:.0f} s ago and has not started'
+    for job in jobs:
+        for run in tuple(job.runs):
+            if run.ending is not None and run.asked > 1:
+                yield f'"{job.name}" was told to end ({run.ending.reason}) and is still going'
+
+
+def _open(job: Job, reading: Reading) -> bool:
+    return job.open_until is not None and job.open_until > reading.mono
+
+
+def _waiting(job: Job) -> str | None:
+    if job.waiting is not None:
+        return "a free slot"
+    if job.queued is not None:
+        return "the end of the previous run"
+    return None if job.waiting_for is None else f"{job.waiting_for}, which does not answer"

@@ -1,0 +1,132 @@
+"""Starting and stopping, in whatever order and from wherever they are asked for.
+
+`start` and `stop` may be called at once, again, from inside a run, from a caller that is cancelled, and
+after the event loop was closed under a running scheduler. The last call decides what holds in the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import Any
+
+from bgtasks.clock import Clock, read
+from bgtasks.dispatcher import Dispatcher
+from bgtasks.errors import BgTasksError
+from bgtasks.events import EventBus, SchedulerStopped
+from bgtasks.stall import StallWatch
+
+__all__ = ["Lifecycle"]
+
+
+class Lifecycle:
+    """Opens and closes a dispatcher in the event loop it is started in.
+
+    A stop is a written sequence: admit nothing more, let runs end for a while, cancel them, cancel again
+    those that swallowed it, name those that would not end.
+    """
+
+    def __init__(self, bus: EventBus, clock: Clock, dispatcher: Dispatcher, watch: StallWatch | None) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._watch = watch
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+        self._stopping: asyncio.Task[None] | None = None
+        self._hurry: asyncio.Future[None] | None = None
+        self._intention = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it is started and not yet told to stop."""
+        return self.loop is not None and self._stopping is None and not self.loop.is_closed()
+
+    async def start(self) -> bool:
+        """Open the dispatcher; False if it is open, or if a later call decided otherwise.
+
+        Raises:
+            BgTasksError: It is open in another event loop that is still open.
+        """
+        loop = asyncio.get_running_loop()
+        if self.loop is not None and self.loop is not loop:
+            if not self.loop.is_closed():
+                raise BgTasksError("this scheduler runs in another event loop: stop it there first")
+            self._forget_loop()
+        self._intention += 1
+        intention = self._intention
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+        if self.loop is not None or self._intention != intention:
+            return False
+        from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
+
+        attach_default(self._bus)
+        self.loop = loop
+        self._context = contextvars.copy_context()
+        self._dispatcher.open(loop, self._context, read(self._clock))
+        if self._watch is not None:
+            self._watch.start(loop, self._context)
+        return True
+
+    async def stop(self, drain: float, timeout: float) -> None:
+        """Close the dispatcher and see its runs end.
+
+        Raises:
+            BgTasksError: It is open in another event loop that is still open.
+        """
+        self._intention += 1
+        if self.loop is None:
+            return
+        if self.loop is not asyncio.get_running_loop():
+            if not self.loop.is_closed():
+                raise BgTasksError("this scheduler runs in another event loop: stop it there")
+            self._forget_loop()
+            return
+        if self._stopping is None:
+            self._hurry = self.loop.create_future()
+            # In the scheduler's context, since a run may be what calls this.
+            self._stopping = self.loop.create_task(
+                self._stop(drain, timeout), name="bgtasks:stop", context=self._context.copy()
+            )
+        if not drain and self._hurry is not None and not self._hurry.done():
+            self._hurry.set_result(None)
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, drain: float, timeout: float) -> None:
+        began = self._clock.monotonic()
+        try:
+            self._dispatcher.close()
+            if self._watch is not None:
+                self._watch.stop()
+            await self._drain(drain)
+            for _ in range(2):  # a run that swallowed the first request gets a second one
+                pending = self._dispatcher.in_progress()
+                for task in pending:
+                    self._dispatcher.cancel(task)
+                if pending:
+                    await asyncio.wait(pending, timeout=timeout / 2)
+        finally:
+            self.loop = None
+            self._stopping = None
+        self._dispatcher.outages.clear()
+        self._bus.emit(SchedulerStopped(self._dispatcher.unfinished, self._clock.monotonic() - began))
+
+    async def _drain(self, seconds: float) -> None:
+        """Wait until the runs of tasks have ended, for so long, or until somebody is in a hurry."""
+        assert self._hurry is not None
+        until = self._clock.monotonic() + seconds
+        while not self._hurry.done():
+            pending = self._dispatcher.in_progress(workers=False)
+            left = until - self._clock.monotonic()
+            if not pending or left <= 0:
+                return
+            waited: list[asyncio.Future[Any]] = [*pending, self._hurry]
+            await asyncio.wait(waited, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    def _forget_loop(self) -> None:
+        """Let go of an event loop that was closed under a running scheduler."""
+        self.loop = self._stopping = None
+        if self._watch is not None:
+            self._watch.stop()
+        self._dispatcher.forget()

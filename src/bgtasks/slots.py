@@ -1,0 +1,85 @@
+"""How many runs may be in progress at once: in all, and in each named group."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from bgtasks.errors import ConfigurationError
+from bgtasks.job import Request
+
+__all__ = ["Slots"]
+
+
+class Slots:
+    """Slots for runs, and a line for those that find none free: first come, first served, if it fits.
+
+    Args:
+        total: Runs at once in all; None for no limit.
+        groups: Runs at once by group name. A group that is not named here has no limit of its own.
+
+    Raises:
+        ConfigurationError: A limit below 1.
+    """
+
+    def __init__(self, total: int | None, groups: Mapping[str, int]) -> None:
+        for label, limit in (
+            ("max_concurrent", total),
+            *((f"group_limits: {g}", n) for g, n in groups.items()),
+        ):
+            if limit is not None and (type(limit) is not int or limit < 1):
+                raise ConfigurationError(f"{label} is a number of runs, 1 or more, not {limit!r}")
+        self._limits: dict[str | None, int] = dict(groups.items())
+        if total is not None:
+            self._limits[None] = total
+        self.limited = bool(self._limits)
+        """Whether there is any limit at all."""
+        self._taken: dict[str | None, int] = dict.fromkeys(self._limits, 0)
+        self._line: dict[str | None, deque[Request]] = {}
+
+    def admit(self, request: Request) -> bool:
+        """Take a slot for a run; if none is free it waits in line, and the answer is False."""
+        group = self._group(request)
+        if self._free(group):
+            self._count(group, 1)
+            return True
+        self._line.setdefault(group, deque()).append(request)
+        return False
+
+    def release(self, group: str | None) -> Request | None:
+        """Give a slot back. Returns the first in line that fits now, which has its slot."""
+        group = group if group in self._limits else None
+        self._count(group, -1)
+        fitting = [
+            (line[0].since, number, each)
+            for number, (each, line) in enumerate(self._line.items())
+            if line and self._free(each)
+        ]
+        if not fitting:
+            return None
+        chosen = min(fitting)[2]
+        self._count(chosen, 1)
+        return self._line[chosen].popleft()
+
+    def clear(self) -> None:
+        """All slots are free and nobody waits."""
+        self._taken = dict.fromkeys(self._limits, 0)
+        self._line.clear()
+
+    def withdraw(self, request: Request) -> None:
+        """Take a run out of the line."""
+        line = self._line.get(self._group(request))
+        if line is not None and request in line:
+            line.remove(request)
+
+    def _group(self, request: Request) -> str | None:
+        group = request.job.policy.group
+        return group if group in self._limits else None
+
+    def _free(self, group: str | None) -> bool:
+        return all(self._taken[each] < self._limits[each] for each in {None, group} if each in self._limits)
+
+    def _count(self, group: str | None, change: int) -> None:
+        for each in {None, group}:
+            if each in self._limits:
+                self._taken[each] += change
