@@ -25,11 +25,11 @@ check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
 	@$(BIN)/mypy
 	@$(PYTEST) -q tests/unit/test_architecture.py
 
-bench: $(VENV)/.for-development  ## figures, as ratios to a baseline in the same run
+bench: $(VENV)/.for-development  ## figures, beside others in the same run; 40 minutes, BENCH_ROUNDS=1: 8
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 # The first of these that is Python 3.12 or newer; PYTHON=… decides.
 $(BIN)/python:

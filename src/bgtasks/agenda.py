@@ -9,15 +9,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from random import Random
+from typing import NamedTuple
 
-from bgtasks.clock import Reading
+from bgtasks.clock import Clock, Reading
 from bgtasks.policies import MISFIRE_GRACE, CatchUp
 from bgtasks.triggers import Every, Trigger
 
-__all__ = ["Agenda", "agenda"]
+__all__ = ["Agenda", "PassedOver", "agenda"]
 
 COUNTED = 100
 """How many missed instants of a calendar are counted one by one; beyond it the count is a lower bound."""
+
+
+class PassedOver(NamedTuple):
+    """Instants that were missed: how many, and the earliest of them."""
+
+    ticks: int
+    since: datetime
 
 
 class Agenda(ABC):
@@ -26,33 +34,27 @@ class Agenda(ABC):
     Attributes:
         due: The monotonic instant at which it is due; None while it is not.
         at: The wall instant behind `due`, for calendars.
-        behind: The next instant has passed already, and is to have its run all the same.
-        taken: The monotonic instant of the last `take()`.
-        missed: How many instants the last `take()` passed over.
-        missed_since: The earliest of them.
+        behind: When it was found that the next instant has passed already, and is to have its run all the
+            same; else None.
+        missed: The instants that the last `take()` passed over, if any.
         fault: Why the trigger can no longer be asked.
     """
 
-    __slots__ = (
-        "_catch_up", "_jitter", "_random", "_shift",
-        "at", "behind", "due", "fault", "missed", "missed_since", "taken",
-    )  # fmt: skip
+    __slots__ = ("_catch_up", "_shift", "_splay", "behind", "due", "missed")
 
     waits_for_end = False
     """Whether the next instant is known only when the run has ended."""
 
+    at: datetime | None = None
+    fault: str | None = None
+
     def __init__(self, catch_up: CatchUp, jitter: float, random: Random) -> None:
         self.due: float | None = None
-        self.at: datetime | None = None
-        self.missed = 0
-        self.missed_since: datetime | None = None
-        self.fault: str | None = None
+        self.behind: float | None = None
+        self.missed: PassedOver | None = None
         self._catch_up = catch_up
-        self._jitter = jitter
-        self._random = random
+        self._splay = (jitter, random) if jitter else None
         self._shift = 0.0
-        self.taken = 0.0
-        self.behind = False
 
     @abstractmethod
     def begin(self, reading: Reading, delay: float) -> None:
@@ -77,8 +79,15 @@ class Agenda(ABC):
         """The wall clock was wrong before: forget what it said."""
 
     def _draw_shift(self) -> float:
-        self._shift = self._random.uniform(0, self._jitter) if self._jitter else 0.0
+        if self._splay is not None:
+            jitter, random = self._splay
+            self._shift = random.uniform(0, jitter)
         return self._shift
+
+    @property
+    def jitter(self) -> float:
+        """Seconds by which an instant is moved at most."""
+        return self._splay[0] if self._splay is not None else 0.0
 
 
 class FromEnd(Agenda):
@@ -118,24 +127,24 @@ class Grid(Agenda):
         self._steps = 0
 
     def begin(self, reading: Reading, delay: float) -> None:
-        self._anchor, self._steps, self.behind = reading.mono + delay, 0, False
-        self.due = self._anchor + self._draw_shift()
+        self._anchor, self._steps, self.behind = reading.mono + delay, 0, None
+        self.due = self._anchor + self._draw_shift() if self._splay else self._anchor
 
     def take(self, reading: Reading) -> datetime | None:
         due, mono = self.due, reading.mono
         assert due is not None
-        self.taken, self.missed, self.behind = mono, 0, False
+        self.missed = self.behind = None
         late = mono - due
         if late < self._seconds or self._catch_up is CatchUp.ALL:
             self._set(self._steps + 1)
-            self.behind = late >= self._seconds
+            if late >= self._seconds:
+                self.behind = mono
             return reading.wall - timedelta(seconds=late)
         passed = int(late // self._seconds)
         latest = late - passed * self._seconds
         self._set(self._steps + passed + 1)
         runs = self._catch_up is CatchUp.ONE or latest <= MISFIRE_GRACE
-        self.missed = passed if runs else passed + 1
-        self.missed_since = reading.wall - timedelta(seconds=late)
+        self.missed = PassedOver(passed if runs else passed + 1, reading.wall - timedelta(seconds=late))
         return reading.wall - timedelta(seconds=latest) if runs else None
 
     def _set(self, steps: int) -> None:
@@ -146,18 +155,20 @@ class Grid(Agenda):
 class Calendar(Agenda):
     """Cron, once, or a trigger of the user's own: instants of the wall clock."""
 
-    __slots__ = ("_ever_due", "_registered", "_trigger")
+    __slots__ = ("_ever_due", "_registered", "_trigger", "at", "fault")
 
     def __init__(
         self, trigger: Trigger, registered: datetime, catch_up: CatchUp, jitter: float, random: Random
     ) -> None:
         super().__init__(catch_up, jitter, random)
+        self.at: datetime | None = None
+        self.fault: str | None = None
         self._trigger = trigger
         self._registered = registered
         self._ever_due = False
 
     def begin(self, reading: Reading, delay: float) -> None:
-        self.behind = False
+        self.behind = None
         at = self._ask(reading.wall + timedelta(seconds=delay))
         if at is None and not self._ever_due:
             at = self._ask(self._registered)  # its only instant passed while the host was starting up
@@ -168,7 +179,7 @@ class Calendar(Agenda):
     def take(self, reading: Reading) -> datetime | None:
         at = self.at
         assert at is not None
-        self.taken, self.missed, self.behind = reading.mono, 0, False
+        self.missed = self.behind = None
         if reading.wall < at:
             self.follow_wall_clock(reading)
             return None
@@ -179,10 +190,11 @@ class Calendar(Agenda):
             latest, passed, following = self._latest(following, horizon)
         late = (horizon - latest).total_seconds()
         self._place(following, reading)
-        self.behind = self._catch_up is CatchUp.ALL and following is not None and following <= horizon
+        if self._catch_up is CatchUp.ALL and following is not None and following <= horizon:
+            self.behind = reading.mono
         runs = self._catch_up is not CatchUp.NONE or late <= MISFIRE_GRACE
-        self.missed = passed if runs else passed + 1
-        self.missed_since = at
+        if passed or not runs:
+            self.missed = PassedOver(passed if runs else passed + 1, at)
         return latest if runs else None
 
     def follow_wall_clock(self, reading: Reading) -> None:
@@ -235,12 +247,10 @@ class Calendar(Agenda):
         return at.astimezone(UTC)
 
 
-def agenda(
-    trigger: Trigger, *, registered: datetime, catch_up: CatchUp, jitter: float, random: Random
-) -> Agenda:
-    """The agenda for a trigger."""
+def agenda(trigger: Trigger, catch_up: CatchUp, jitter: float, random: Random, clock: Clock) -> Agenda:
+    """The agenda for a trigger that is registered now."""
     if not isinstance(trigger, Every):
-        return Calendar(trigger, registered, catch_up, jitter, random)
+        return Calendar(trigger, clock.now(), catch_up, jitter, random)
     if trigger.fixed_rate:
         return Grid(trigger.seconds, catch_up, jitter, random)
     return FromEnd(trigger.seconds, jitter, random)

@@ -12,6 +12,7 @@ import contextvars
 from datetime import datetime, timedelta
 from random import Random
 
+from bgtasks.agenda import PassedOver
 from bgtasks.clock import Clock, Reading
 from bgtasks.events import EventBus, RunMissed, RunSkipped, TaskPaused, TaskResumed, WorkerRestarted
 from bgtasks.job import Job, Request
@@ -78,7 +79,10 @@ class Dispatcher:
         self.timeline.start(loop, context, reading)
         for job in self._jobs.values():
             job.begin(reading)
-            self.place(job)
+        self.timeline.put_all(self._jobs.values())
+        for job in self._jobs.values():
+            if job.agenda.fault is not None and not job.entry:
+                self._say_fault(job)
 
     def close(self) -> None:
         """Begin no more runs, and decline those that wait."""
@@ -127,7 +131,7 @@ class Dispatcher:
         self._slots.clear()
         self.outages.clear()
         for job in self._jobs.values():
-            job.runs.clear()
+            job.runs = ()
 
     # -- from tick to run ------------------------------------------------------------------------
 
@@ -135,11 +139,13 @@ class Dispatcher:
         """Put a job where its next instant is; if its trigger failed, say so."""
         self.timeline.put(job)
         if job.agenda.fault is not None and not job.entry:
-            self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+            self._say_fault(job)
 
     def _fire(self, job: Job, reading: Reading) -> None:
         due = job.take(reading)
-        if job.agenda.behind:  # the next one is due already, and has to wait for the end of this one
+        if (
+            job.agenda.behind is not None
+        ):  # the next one is due already, and has to wait for the end of this one
             try:
                 self._consider(job, due, reading)
             finally:
@@ -150,8 +156,8 @@ class Dispatcher:
             self._consider(job, due, reading)
 
     def _consider(self, job: Job, due: datetime | None, reading: Reading) -> None:
-        if job.agenda.missed:
-            self._say_missed(job, reading)
+        if job.agenda.missed is not None:
+            self._say_missed(job, job.agenda.missed, reading)
         if due is None:
             return
         if job.paused is not None or job.open_until is not None:
@@ -195,7 +201,7 @@ class Dispatcher:
 
     def _begin(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
         try:
-            run = Run(job.work, self._new_run_id(), due, job.failures, answer=answer)
+            run = Run(job, self._new_run_id(), due, job.failures, answer=answer)
             job.run_begins(run)
             if job.is_worker and job.started > 1:
                 self._bus.emit(WorkerRestarted(job.name, run.run_id, job.started - 1))
@@ -207,7 +213,7 @@ class Dispatcher:
             return
         self._runs[task] = (job, run)
         self._runner.limit(run)
-        if job.is_worker and job.waiting_for is not None:
+        if job.is_worker and job.wait is not None:
             assert self._loop is not None
             self._loop.call_later(HEALTHY, self._seems_healthy, job, run, context=self._context.copy())
 
@@ -230,7 +236,7 @@ class Dispatcher:
     def _not_begun(
         self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None, error: BaseException
     ) -> None:
-        job.runs = [run for run in job.runs if run.handle is not None and not run.handle.done()]
+        job.runs = tuple(run for run in job.runs if run.handle is not None and not run.handle.done())
         self._decline(Request(job, due, answer), f"could not be begun: {type(error).__name__}: {error}")
         self._free_slot(job)
         if job.agenda.waits_for_end and not job.runs:
@@ -250,13 +256,12 @@ class Dispatcher:
             self._runs.pop(run.handle, None)
         if job is None or run not in job.runs:  # of an event loop that was given up
             return
-        job.runs.remove(run)
-        mono, was_open = run.ended, job.open_until
-        job.ended(run.outcome, mono)
+        was_open = job.open_until
+        job.run_ended(run)
         if run.answer is not None and not run.answer.done():
             run.answer.set_result(run.outcome or Cancelled())
         if job.open_until != was_open:
-            self._say_breaker(job, mono)
+            self._say_breaker(job, run.ended)
         if self._slots.limited:
             self._free_slot(job)
         if job.removed:
@@ -270,12 +275,12 @@ class Dispatcher:
             job.agenda.ended(run.ended)
             if job.open_until is not None and job.agenda.due is not None:
                 job.agenda.due = max(job.agenda.due, job.open_until)
-        if job.waiting_for is not None or isinstance(run.outcome, Deferred):
+        if job.wait is not None or isinstance(run.outcome, Deferred):
             self.outages.heed(job, run.outcome)
         if job.queued is not None and not job.runs:
             request, job.queued = job.queued, None
             self._admit_soon(request)
-        if job.agenda.waits_for_end or job.retry is not None or job.agenda.behind:
+        if job.agenda.waits_for_end or job.wait is not None or job.agenda.behind is not None:
             self.place(job)
 
     def _free_slot(self, job: Job) -> None:
@@ -304,7 +309,7 @@ class Dispatcher:
             self._admit(request)
 
     def _seems_healthy(self, job: Job, run: Run) -> None:
-        if run in job.runs and job.waiting_for is not None:
+        if run in job.runs and job.wait is not None:
             self.outages.found(job)
 
     # -- pauses ----------------------------------------------------------------------------------
@@ -319,20 +324,16 @@ class Dispatcher:
         """End a pause, also one by the breaker."""
         if job.paused is None and job.open_until is None:
             return
-        cools = job.open_until is not None and job.agenda.waits_for_end and not job.runs
-        put_off = job.due_in_pause or cools
+        put_off = job.open_until is not None or job.agenda.due is None
         job.paused = job.open_until = None
-        job.due_in_pause = False
-        if put_off and self.admits:
+        if put_off and job.agenda.waits_for_end and not job.busy and self.admits:
             job.agenda.due = self._clock.monotonic()
             self.place(job)
         self._bus.emit(TaskResumed(job.name, "resumed"))
 
     def _put_off(self, job: Job) -> None:
         """Keep the due run of a plain interval, which has no other tick, until the pause is over."""
-        if job.agenda.waits_for_end and job.paused is not None:
-            job.due_in_pause = True
-        elif job.agenda.waits_for_end:
+        if job.agenda.waits_for_end and job.paused is None:
             job.agenda.due = job.open_until
             self.place(job)
 
@@ -352,13 +353,14 @@ class Dispatcher:
         request.decline(reason)
         self._bus.emit(RunSkipped(request.job.name, request.due, reason))
 
-    def _say_missed(self, job: Job, reading: Reading) -> None:
-        since, count = job.agenda.missed_since, job.agenda.missed
-        assert since is not None
-        late = (reading.wall - since).total_seconds()
-        reason = f'noticed {late:.3g} s late; catch_up="{job.policy.catch_up}"'
-        job.last_outcome = Missed(reason, count)
-        self._bus.emit(RunMissed(job.name, since, count, reason))
+    def _say_fault(self, job: Job) -> None:
+        self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+
+    def _say_missed(self, job: Job, missed: PassedOver, reading: Reading) -> None:
+        late = (reading.wall - missed.since).total_seconds()
+        reason = f'noticed {late:.0f} s late; catch_up="{job.policy.catch_up}"'
+        job.last_outcome = Missed(reason, missed.ticks)
+        self._bus.emit(RunMissed(job.name, missed.since, missed.ticks, reason))
 
     def _say_breaker(self, job: Job, mono: float) -> None:
         if job.open_until is None:

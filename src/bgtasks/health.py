@@ -93,7 +93,7 @@ def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable
         instant = job.next_instant
         if instant is None or job.paused is not None or _open(job, reading) or job.removed:
             continue
-        since = max(instant, job.held or instant, job.agenda.taken if job.agenda.behind else instant)
+        since = max(instant, job.held or instant, job.agenda.behind or instant)
         late = reading.mono - since
         if late > tolerance:
             yield f'"{job.name}" was due {late:.0f} s ago and has not started'
@@ -112,4 +112,4 @@ def _waiting(job: Job) -> str | None:
         return "a free slot"
     if job.queued is not None:
         return "the end of the previous run"
-    return None if job.waiting_for is None else f"{job.waiting_for}, which does not answer"
+    return None if job.wait is None else f"{job.wait.resource}, which does not answer"

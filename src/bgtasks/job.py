@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from random import Random
+from typing import Any
 
 from bgtasks.agenda import Agenda
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
-from bgtasks.policies import Policy
-from bgtasks.runner import Run, Work
+from bgtasks.policies import POLICY, Policy
+from bgtasks.runner import NOTHING, Run, Work
+from bgtasks.spec import TaskFunction
 from bgtasks.triggers import Every, Trigger
 
-__all__ = ["Job", "Request"]
+__all__ = ["Job", "Request", "Wait"]
 
 
 @dataclass(slots=True, eq=False)
@@ -35,12 +38,26 @@ class Request:
             self.answer.set_result(skipped)
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Job:
+@dataclass(slots=True, eq=False)
+class Wait:
+    """A job waits for a server that does not answer.
+
+    Attributes:
+        resource: The server, by the name that tasks know it by.
+        backoff: How long to wait next time.
+        again: The monotonic instant at which it is tried again; None while it is being tried.
+    """
+
+    resource: str
+    backoff: Backoff
+    again: float | None = None
+
+
+class Job(Work):
     """A task or worker under a scheduler.
 
     Attributes:
-        retry: An earlier monotonic instant at which it is tried again, after a server did not answer.
+        wait: The server it waits for, if it does.
         held: Until when a due run is put off, so that what is overdue does not start all at once.
         entry: Number of its one valid entry on the timeline; 0 for none.
         runs: The runs in progress, the earliest first. More than one only if its policy allows that.
@@ -51,38 +68,46 @@ class Job:
         last_ended: The monotonic instant at which a run ended last.
         paused: Why it is paused by hand.
         open_until: Until when its breaker pauses it.
-        due_in_pause: A plain interval came due during a pause; it runs when that ends.
         removed: It has been taken off the schedule, and waits for its run to end.
     """
 
-    work: Work
-    trigger: Trigger
-    agenda: Agenda
-    policy: Policy
-    initial_delay: float = 0.0
-    jitter: float = 0.0
-    is_worker: bool = False
-    retry: float | None = None
-    held: float | None = None
-    entry: int = 0
-    runs: list[Run] = field(default_factory=list)
-    queued: Request | None = None
-    waiting: Request | None = None
-    started: int = 0
-    failures: int = 0
-    last_outcome: Outcome | None = None
-    last_ended: float | None = None
-    paused: str | None = None
-    open_until: float | None = None
-    due_in_pause: bool = False
-    removed: bool = False
-    waiting_for: str | None = None
-    _backoff: Backoff | None = None
+    # There may be a hundred thousand: no dictionary each, no list before the first run.
+    __slots__ = (
+        "agenda", "entry", "failures", "held", "initial_delay", "is_worker", "last_ended", "last_outcome",
+        "open_until", "paused", "queued", "removed", "runs", "started", "trigger", "wait", "waiting",
+    )  # fmt: skip
 
-    @property
-    def name(self) -> str:
-        """Unique in its scheduler."""
-        return self.work.name
+    def __init__(
+        self,
+        name: str,
+        func: TaskFunction,
+        trigger: Trigger,
+        agenda: Agenda,
+        policy: Policy = POLICY,
+        *,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] = NOTHING,
+        initial_delay: float = 0.0,
+        is_worker: bool = False,
+    ) -> None:
+        super().__init__(name, func, args, kwargs, policy)
+        self.trigger = trigger
+        self.agenda = agenda
+        self.initial_delay = initial_delay
+        self.is_worker = is_worker
+        self.wait: Wait | None = None
+        self.held: float | None = None
+        self.entry = 0
+        self.runs: tuple[Run, ...] = ()
+        self.queued: Request | None = None
+        self.waiting: Request | None = None
+        self.started = 0
+        self.failures = 0
+        self.last_outcome: Outcome | None = None
+        self.last_ended: float | None = None
+        self.paused: str | None = None
+        self.open_until: float | None = None
+        self.removed = False
 
     @property
     def limited(self) -> bool:
@@ -97,31 +122,48 @@ class Job:
     @property
     def next_instant(self) -> float | None:
         """When to look at it again, on the monotonic timeline; None for never, or not before its run ends."""
-        due, retry = self.agenda.due, self.retry
-        if retry is not None and (due is None or retry < due):
-            return retry
-        return None if due is None or (self.agenda.behind and self.busy) else due
+        due, wait = self.agenda.due, self.wait
+        if wait is not None and wait.again is not None and (due is None or wait.again < due):
+            return wait.again
+        return None if due is None or (self.agenda.behind is not None and self.busy) else due
 
     def run_begins(self, run: Run) -> None:
         """Note a run that begins, perhaps ahead of time: a plain interval is measured anew from its end."""
-        self.runs.append(run)
+        self.runs = (*self.runs, run) if self.runs else (run,)
         self.started += 1
-        self.retry = None
+        if self.wait is not None:
+            self.wait.again = None
         if self.agenda.waits_for_end:
             self.agenda.due, self.entry = None, 0
 
+    def run_ended(self, run: Run) -> None:
+        """Note a run that has ended, and how."""
+        self.runs = () if len(self.runs) == 1 else tuple(each for each in self.runs if each is not run)
+        self.last_outcome, self.last_ended = run.outcome, run.ended
+        if isinstance(run.outcome, FAILURES):
+            self.failures += 1
+            breaker = self.policy.breaker
+            if breaker is not None and self.failures >= breaker.after:
+                self.open_until = run.ended + breaker.seconds
+        else:
+            self.failures = 0
+            self.open_until = None
+
     def begin(self, reading: Reading) -> None:
         """Set the first due instant after a start of the scheduler."""
-        self.retry = self.held = self.open_until = None
+        self.held = self.open_until = None
         self.started = 0
-        self.due_in_pause = False
+        if self.wait is not None:
+            self.wait.again = None
         self.agenda.begin(reading, self.initial_delay)
         if self.runs and self.agenda.waits_for_end:
             self.agenda.due = None  # its run outlived the last stop: due again when that has ended
 
     def begin_anew(self, reading: Reading) -> None:
         """Set the next instant after the job was given another trigger: one interval from now."""
-        self.retry = self.held = None
+        self.held = None
+        if self.wait is not None:
+            self.wait.again = None
         every = self.trigger
         self.agenda.begin(reading, every.seconds if isinstance(every, Every) else 0.0)
         if self.runs and self.agenda.waits_for_end:
@@ -130,40 +172,28 @@ class Job:
     def take(self, reading: Reading) -> datetime | None:
         """Use up the instant that has come: the wall instant a run is due for, or None for no run."""
         agenda = self.agenda
-        self.held, agenda.missed = None, 0
-        retry = self.retry
-        if retry is not None:
-            if retry <= reading.mono and (agenda.due is None or retry <= agenda.due):
-                self.retry = None
+        self.held = agenda.missed = None
+        if self.wait is not None and self.wait.again is not None:
+            again, due = self.wait.again, agenda.due
+            if again <= reading.mono and (due is None or again <= due):
+                self.wait.again = None
                 if agenda.waits_for_end:
                     agenda.due = None
                 return reading.wall
-            if agenda.due is not None and agenda.due <= reading.mono:
-                self.retry = None
+            if due is not None and due <= reading.mono:
+                self.wait.again = None
         if agenda.due is None or agenda.due > reading.mono:
             return None
         return agenda.take(reading)
 
-    def ended(self, outcome: Outcome | None, mono: float) -> None:
-        """Note how and when a run has ended."""
-        self.last_outcome, self.last_ended = outcome, mono
-        if isinstance(outcome, FAILURES):
-            self.failures += 1
-            breaker = self.policy.breaker
-            if breaker is not None and self.failures >= breaker.after:
-                self.open_until = mono + breaker.seconds
-        else:
-            self.failures = 0
-            self.open_until = None
-
     def wait_for(self, resource: str, now: float, random: Random) -> None:
         """A server did not answer: be tried again after the next delay of the job's backoff."""
-        self.waiting_for = resource
-        self._backoff = self._backoff or Backoff(random=random)
-        self.retry = now + self._backoff.failed()
+        if self.wait is None:
+            self.wait = Wait(resource, Backoff(random=random))
+        self.wait.resource = resource
+        self.wait.again = now + self.wait.backoff.failed()
 
     def waited(self) -> str:
         """The server answered: no more of that. Returns the name it was waited for by."""
-        resource, self.waiting_for = self.waiting_for or "", None
-        self._backoff = self.retry = None
-        return resource
+        wait, self.wait = self.wait, None
+        return wait.resource if wait is not None else ""

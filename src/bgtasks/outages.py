@@ -50,11 +50,11 @@ class Outages:
     def heed(self, job: Job, outcome: Outcome | None) -> None:
         """Come back soon to a server that does not answer; once it does, try all that wait for it."""
         missing = outcome.resource if isinstance(outcome, Deferred) else None
-        if job.waiting_for is not None and isinstance(outcome, Done | Skipped):
+        if job.wait is not None and isinstance(outcome, Done | Skipped):
             self.found(job)
-        elif job.waiting_for is not None and job.waiting_for != missing and outcome is not None:
+        elif job.wait is not None and job.wait.resource != missing and outcome is not None:
             resource = job.waited()  # it got no further than something else
-            if not any(other.waiting_for == resource for other in self._jobs()):
+            if not any(other.wait is not None and other.wait.resource == resource for other in self._jobs()):
                 # Nobody waits any more, and whether it answers is not known: the next loss is said again.
                 self._lost.pop(resource, None)
         if isinstance(outcome, Deferred) and missing is not None:
@@ -73,8 +73,9 @@ class Outages:
         now = self._clock.monotonic()
         self._bus.emit(ResourceRegained(resource, now - lost[0]))
         for other in self._jobs():
-            if other.waiting_for == resource and other.retry is not None:
-                other.retry = now
+            wait = other.wait
+            if wait is not None and wait.resource == resource and wait.again is not None:
+                wait.again = now
                 self._put(other)
 
     def clear(self) -> None:

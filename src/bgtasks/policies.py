@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from bgtasks.errors import InvalidTask, InvalidTrigger
@@ -145,7 +146,6 @@ POLICY = Policy()
 def policy(
     task: str,
     trigger: Trigger,
-    *,
     overlap: str = "skip",
     catch_up: str = "one",
     timeout: Interval | None = None,
@@ -158,7 +158,36 @@ def policy(
     Raises:
         InvalidTask: One that cannot be read, or that means nothing for this trigger.
     """
-    made = Policy(
+    asked = (overlap, catch_up, timeout, retry, breaker, group)
+    try:
+        made = _made(*asked)  # a hundred thousand tasks have a handful of policies
+    except TypeError:  # something that has no hash; what it is wrong with is said below
+        made = None
+    if made is None:
+        made = _make(task, *asked)
+    made.check(task, trigger)
+    return made
+
+
+@lru_cache(maxsize=256, typed=True)
+def _made(*asked: Any) -> Policy | None:
+    """The policy, if these values make one; which of them does not is said with the name of the task."""
+    try:
+        return _make("", *asked)
+    except InvalidTask:
+        return None
+
+
+def _make(
+    task: str,
+    overlap: str,
+    catch_up: str,
+    timeout: Interval | None,
+    retry: Retry | None,
+    breaker: Breaker | None,
+    group: str | None,
+) -> Policy:
+    return Policy(
         overlap=_word(Overlap, task, "overlap", overlap),
         catch_up=_word(CatchUp, task, "catch_up", catch_up),
         timeout=None if timeout is None else _interval(f'"{task}": timeout', timeout),
@@ -166,8 +195,6 @@ def policy(
         breaker=_instance(Breaker, task, "breaker", breaker),
         group=_group(task, group),
     )
-    made.check(task, trigger)
-    return POLICY if made == POLICY else made
 
 
 def _word[E: StrEnum](kind: type[E], task: str, label: str, value: str) -> E:

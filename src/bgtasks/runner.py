@@ -15,10 +15,10 @@ import itertools
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from types import CoroutineType
+from types import CoroutineType, MappingProxyType
 from typing import Any
 
 from bgtasks.backoff import Backoff
@@ -27,7 +27,7 @@ from bgtasks.deadlines import Deadlines
 from bgtasks.errors import InvalidTask, ResourceUnavailable
 from bgtasks.events import EventBus, RunFinished, RunRetried, RunStarted, RunStuck
 from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
-from bgtasks.policies import Retry
+from bgtasks.policies import POLICY, Policy, Retry
 from bgtasks.spec import TaskFunction
 
 __all__ = ["ASK_AGAIN", "NewRunId", "Run", "Runner", "Unavailable", "Work", "current_run", "run_ids"]
@@ -36,16 +36,19 @@ ASK_AGAIN = 5.0
 """Seconds after which a run that did not end on its timeout is cancelled once more, and again after each."""
 
 
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No keyword arguments; one for all."""
+
+
 @dataclass(slots=True, eq=False)
 class Work:
-    """What a task's runs have in common: the function, what it is given, and how long and how often."""
+    """What a task's runs have in common: the function, what it is given, and its policies."""
 
     name: str
     func: TaskFunction
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    timeout: float | None = None
-    retry: Retry | None = None
+    kwargs: Mapping[str, Any] = NOTHING
+    policy: Policy = POLICY
 
 
 class Run:
@@ -182,7 +185,7 @@ class Runner:
             except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
                 outage = self._outage(error, run.work)
                 outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
-            retry = run.work.retry
+            retry = run.work.policy.retry
             if retry is None or not isinstance(outcome, FAILURES) or run.attempt >= retry.attempts:
                 break
             await self._before_the_next_attempt(run, retry, outcome)
@@ -191,9 +194,10 @@ class Runner:
 
     def limit(self, run: Run) -> None:
         """Cancel the present attempt when its timeout is over, if it has one."""
-        if run.work.timeout is not None:
+        timeout = run.work.policy.timeout
+        if timeout is not None:
             run.timed = True
-            self._deadlines.watch(run, run.work.timeout)
+            self._deadlines.watch(run, timeout)
 
     def cancel(self, run: Run, why: Cancelled, *, insist: bool = True) -> None:
         """Ask a run to end, for this reason; `insist` asks again every few seconds until it has."""
@@ -224,8 +228,8 @@ class Runner:
             seconds = self._clock.monotonic() - run.began
             self._bus.emit(RunStuck(run.work.name, run.run_id, seconds, stack_of(run.handle)))
         if run.ending is None:
-            assert run.work.timeout is not None
-            run.ending = TimedOut(run.work.timeout)
+            assert run.work.policy.timeout is not None
+            run.ending = TimedOut(run.work.policy.timeout)
         self._ask(run)
 
     def _ask(self, run: Run) -> None:
@@ -254,7 +258,7 @@ class Runner:
                 self._ended(run)
 
     def _release(self, run: Run) -> None:
-        for timeout in (run.work.timeout, ASK_AGAIN):
+        for timeout in (run.work.policy.timeout, ASK_AGAIN):
             if timeout is not None:
                 self._deadlines.release(run, timeout)
 

@@ -21,8 +21,8 @@ from bgtasks.health import Health, JobSnapshot, overdue, snapshot
 from bgtasks.job import Job, Request
 from bgtasks.lifecycle import Lifecycle
 from bgtasks.outcomes import Outcome, Skipped
-from bgtasks.policies import Breaker, Policy, Retry, policy
-from bgtasks.runner import NewRunId, Unavailable, Work, current_run, run_ids
+from bgtasks.policies import POLICY, Breaker, Policy, Retry, policy
+from bgtasks.runner import NOTHING, NewRunId, Unavailable, current_run, run_ids
 from bgtasks.slots import Slots
 from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
 from bgtasks.stall import StallWatch
@@ -97,7 +97,12 @@ class BackgroundScheduler:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """One row per known task or worker: wired here (`reason` is None), or why it is not."""
-        return tuple(self._decisions.values())
+        by_hand = (
+            Decision(name=job.name, when=str(job.trigger))
+            for job in tuple(self._jobs.values())
+            if not job.removed and not {("task", job.name), ("worker", job.name)} & self._decisions.keys()
+        )
+        return (*self._decisions.values(), *by_hand)
 
     @property
     def running(self) -> bool:
@@ -180,23 +185,18 @@ class BackgroundScheduler:
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
         trigger = as_trigger(interval)
-        policies = policy(
-            name,
-            trigger,
-            overlap=overlap,
-            catch_up=catch_up,
-            timeout=timeout,
-            retry=retry,
-            breaker=breaker,
-            group=group,
-        )
+        policies = policy(name, trigger, overlap, catch_up, timeout, retry, breaker, group)
         self._add(
-            Work(name, func, tuple(args), kwargs or _NOTHING, policies.timeout, policies.retry),
-            trigger,
-            policies,
-            initial_delay=delay(name, "initial_delay", initial_delay),
-            jitter=delay(name, "jitter", jitter),
-            decision=Decision(name=name, when=str(trigger)),
+            Job(
+                name,
+                func,
+                trigger,
+                self._agenda(trigger, policies, delay(name, "jitter", jitter)),
+                policies,
+                args=tuple(args),
+                kwargs=kwargs or NOTHING,
+                initial_delay=delay(name, "initial_delay", initial_delay),
+            )
         )
 
     def adopt(self, spec: Spec, verdict: Wired | Skipped, decision: Decision) -> None:
@@ -205,62 +205,37 @@ class BackgroundScheduler:
         Raises:
             DuplicateTask: The name is taken.
         """
-        if isinstance(verdict, Skipped):
-            self.keep(decision)
-            return
-        task = spec if isinstance(spec, TaskSpec) else None
-        policies = task.policy if task else Policy()
-        self._add(
-            Work(spec.name, spec.func, (), verdict.kwargs, policies.timeout, policies.retry),
-            verdict.trigger,
-            policies,
-            initial_delay=task.initial_delay if task else 0.0,
-            jitter=task.jitter if task else 0.0,
-            is_worker=isinstance(spec, WorkerSpec),
-            decision=decision,
-        )
+        if isinstance(verdict, Wired):
+            task = spec if isinstance(spec, TaskSpec) else None
+            policies = task.policy if task else POLICY
+            self._add(
+                Job(
+                    spec.name,
+                    spec.func,
+                    verdict.trigger,
+                    self._agenda(verdict.trigger, policies, task.jitter if task else 0.0),
+                    policies,
+                    kwargs=verdict.kwargs,
+                    initial_delay=task.initial_delay if task else 0.0,
+                    is_worker=isinstance(spec, WorkerSpec),
+                )
+            )
+        self.keep(decision)
 
     def keep(self, decision: Decision) -> None:
         """Keep a row for something that does not run here."""
         self._decisions.setdefault((decision.kind, decision.name), decision)
 
-    def _add(
-        self,
-        work: Work,
-        trigger: Trigger,
-        policies: Policy,
-        *,
-        initial_delay: float,
-        jitter: float,
-        decision: Decision,
-        is_worker: bool = False,
-    ) -> None:
-        held = self._jobs.get(work.name)
-        if held is not None:
-            raise DuplicateTask(work.name, place(held.work.func), place(work.func))
-        job = Job(
-            work=work,
-            trigger=trigger,
-            agenda=self._agenda(trigger, policies, jitter),
-            policy=policies,
-            initial_delay=initial_delay,
-            jitter=jitter,
-            is_worker=is_worker,
-        )
-        self._jobs[work.name] = job
-        self._decisions[decision.kind, work.name] = decision
+    def _add(self, job: Job) -> None:
+        if (held := self._jobs.get(job.name)) is not None:
+            raise DuplicateTask(job.name, place(held.func), place(job.func))
+        self._jobs[job.name] = job
         if self.running:
             job.begin(read(self._clock))
             self._dispatcher.place(job)
 
     def _agenda(self, trigger: Trigger, policies: Policy, jitter: float) -> Agenda:
-        return agenda(
-            trigger,
-            registered=self._clock.now(),
-            catch_up=policies.catch_up,
-            jitter=jitter,
-            random=self._random,
-        )
+        return agenda(trigger, policies.catch_up, jitter, self._random, self._clock)
 
     # -- what it can be told ---------------------------------------------------------------------
 
@@ -320,8 +295,9 @@ class BackgroundScheduler:
         trigger = as_trigger(interval)
         job.policy.check(name, trigger)
         job.trigger = trigger
-        job.agenda = self._agenda(trigger, job.policy, job.jitter)
-        self._decisions["task", name] = self._decisions["task", name]._replace(when=str(trigger))
+        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter)
+        if (row := self._decisions.get(("task", name))) is not None:
+            self._decisions["task", name] = row._replace(when=str(trigger))
         if self.running:
             job.begin_anew(read(self._clock))
             self._dispatcher.place(job)
@@ -361,7 +337,8 @@ class BackgroundScheduler:
             return
         jobs = self._jobs.values()
         workers = sum(job.is_worker for job in jobs)
-        left_out = tuple((row.name, row.reason) for row in self.decisions if row.reason is not None)
+        rows = self._decisions.values()
+        left_out = tuple((row.name, row.reason) for row in rows if row.reason is not None)
         self.bus.emit(SchedulerStarted(len(jobs) - workers, workers, left_out))
 
     async def stop(self, drain: Interval = 0.0) -> None:
@@ -391,6 +368,3 @@ class BackgroundScheduler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-_NOTHING: Mapping[str, Any] = {}

@@ -103,6 +103,18 @@ class Timeline:
             if due < self._wakes_at and not self._firing:
                 self._arm()
 
+    def put_all(self, jobs: Iterable[Job]) -> None:
+        """Place many jobs at once, in their order where instants are equal."""
+        for job in jobs:
+            due = job.next_instant
+            job.entry = 0
+            if due is not None and not job.removed:
+                self._entries += 1
+                job.entry = self._entries
+                self._heap.append((due, self._entries, job))
+        heapq.heapify(self._heap)
+        self._arm()
+
     @property
     def lag(self) -> float:
         """Seconds by which the event loop is late: how late the last tick was, or this one is already."""

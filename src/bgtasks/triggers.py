@@ -17,7 +17,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from bgtasks.errors import InvalidTrigger, nearest
 
@@ -246,11 +247,20 @@ def as_trigger(interval: Interval | Trigger) -> Trigger:
     Raises:
         InvalidTrigger: It is neither an interval above zero nor a trigger.
     """
-    if isinstance(interval, float | int | str | timedelta):
-        return Every(interval)
+    kind = type(interval)
+    if kind is Every or kind is Cron or kind is Once:  # as nearly always; the question below is a slow one
+        return cast(Trigger, interval)
+    if isinstance(interval, (float, int, str, timedelta)):
+        return _plain(interval)
     if isinstance(interval, type) or not isinstance(interval, Trigger):
         raise InvalidTrigger(_no_interval(interval))
     return interval
+
+
+@lru_cache(maxsize=256, typed=True)
+def _plain(interval: Interval) -> Every:
+    """The trigger of a plain interval; many tasks have the same, and it is a value."""
+    return Every(interval)
 
 
 def parse(interval: Interval) -> float:
@@ -271,6 +281,8 @@ def parse_delay(delay: Interval) -> float:
     Raises:
         InvalidTrigger: As for `parse`, but for zero.
     """
+    if type(delay) is float and 0 <= delay <= _LONGEST:
+        return delay
     seconds = _seconds(delay)
     if not 0 <= seconds <= _LONGEST:
         raise InvalidTrigger(f"a delay must be zero or more and at most a century, not {delay!r}")
