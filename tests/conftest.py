@@ -24,6 +24,7 @@ ALLOWED_TO_BLOCK = (
     "os.listdir",
     "os.scandir",
     "os.getcwd",
+    "os.path.abspath",
     "io.BufferedReader.read",
     "io.TextIOWrapper.read",
 )

@@ -61,8 +61,11 @@ class Agenda(ABC):
         """Set the first instant, no sooner than `delay` seconds from now."""
 
     @abstractmethod
-    def take(self, reading: Reading) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
         """Use up the instant that has come, and set the next one unless that takes the run's end.
+
+        Args:
+            noticed: Seconds since it was found due, and put off: they do not make it late.
 
         Returns:
             The wall instant that a run is due for; None if there is to be no run: all were missed and
@@ -104,9 +107,11 @@ class FromEnd(Agenda):
     def begin(self, reading: Reading, delay: float) -> None:
         self.due = reading.mono + delay + self._draw_shift()
 
-    def take(self, reading: Reading) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
         due, self.due = self.due, None
-        return reading.wall if due is None else reading.wall - timedelta(seconds=reading.mono - due)
+        if due is None:
+            return reading.wall
+        return reading.wall - timedelta(seconds=reading.mono - due + self._shift)
 
     def ended(self, mono: float) -> None:
         self.due = mono + self._seconds + self._draw_shift()
@@ -130,22 +135,22 @@ class Grid(Agenda):
         self._anchor, self._steps, self.behind = reading.mono + delay, 0, None
         self.due = self._anchor + self._draw_shift() if self._splay else self._anchor
 
-    def take(self, reading: Reading) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
         due, mono = self.due, reading.mono
         assert due is not None
         self.missed = self.behind = None
-        late = mono - due
-        if late < self._seconds or self._catch_up is CatchUp.ALL:
-            self._set(self._steps + 1)
-            if late >= self._seconds:
-                self.behind = mono
-            return reading.wall - timedelta(seconds=late)
-        passed = int(late // self._seconds)
+        late, shift = mono - due, self._shift  # what jitter holds back is not late
+        one_by_one = self._catch_up is CatchUp.ALL
+        passed = 0 if one_by_one or late < self._seconds else int(late // self._seconds)
         latest = late - passed * self._seconds
+        runs = self._catch_up is not CatchUp.NONE or latest - noticed <= MISFIRE_GRACE
         self._set(self._steps + passed + 1)
-        runs = self._catch_up is CatchUp.ONE or latest <= MISFIRE_GRACE
-        self.missed = PassedOver(passed if runs else passed + 1, reading.wall - timedelta(seconds=late))
-        return reading.wall - timedelta(seconds=latest) if runs else None
+        if one_by_one and late >= self._seconds:
+            self.behind = mono
+        if passed or not runs:
+            since = reading.wall - timedelta(seconds=late + shift)
+            self.missed = PassedOver(passed if runs else passed + 1, since)
+        return reading.wall - timedelta(seconds=latest + shift) if runs else None
 
     def _set(self, steps: int) -> None:
         self._steps = steps
@@ -176,7 +181,7 @@ class Calendar(Agenda):
         if self.due is not None:
             self.due = max(self.due, reading.mono + delay)
 
-    def take(self, reading: Reading) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
         at = self.at
         assert at is not None
         self.missed = self.behind = None
@@ -192,7 +197,7 @@ class Calendar(Agenda):
         self._place(following, reading)
         if self._catch_up is CatchUp.ALL and following is not None and following <= horizon:
             self.behind = reading.mono
-        runs = self._catch_up is not CatchUp.NONE or late <= MISFIRE_GRACE
+        runs = self._catch_up is not CatchUp.NONE or late - noticed <= MISFIRE_GRACE
         if passed or not runs:
             self.missed = PassedOver(passed if runs else passed + 1, at)
         return latest if runs else None
@@ -214,13 +219,13 @@ class Calendar(Agenda):
         while following is not None and following <= horizon and count < COUNTED:
             latest, following, count = following, self._ask(following), count + 1
         step = timedelta(seconds=1)
-        while following is not None and following <= horizon:
+        while following is not None and following <= horizon and self.fault is None:
             found = self._ask(max(latest, horizon - step))
             step *= 2
             while found is not None and found <= horizon:
                 latest = found
                 found = following = self._ask(found)
-        return latest, count, following
+        return latest, count, None if self.fault is not None else following
 
     def _place(self, at: datetime | None, reading: Reading) -> None:
         self.at = at

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 from datetime import datetime, timedelta
 from random import Random
+from typing import cast
 
 from bgtasks.agenda import PassedOver
 from bgtasks.clock import Clock, Reading
@@ -143,17 +144,15 @@ class Dispatcher:
 
     def _fire(self, job: Job, reading: Reading) -> None:
         due = job.take(reading)
-        if (
-            job.agenda.behind is not None
-        ):  # the next one is due already, and has to wait for the end of this one
-            try:
-                self._consider(job, due, reading)
-            finally:
-                self.place(job)
-        else:
+        if job.agenda.behind is None:
             # The next tick is set before user code begins: nothing it does can take it away.
             self.place(job)
             self._consider(job, due, reading)
+            return
+        try:  # the next one is due already, and waits for the end of this one
+            self._consider(job, due, reading)
+        finally:
+            self.place(job)
 
     def _consider(self, job: Job, due: datetime | None, reading: Reading) -> None:
         if job.agenda.missed is not None:
@@ -161,7 +160,7 @@ class Dispatcher:
         if due is None:
             return
         if job.paused is not None or job.open_until is not None:
-            reason = self._held_back(job, reading)
+            reason = self._held_back(job, reading.mono)
             if reason is not None:
                 self._skip(job, due, reason)
                 self._put_off(job)
@@ -226,6 +225,7 @@ class Dispatcher:
             return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
         try:
             run.handle = self._loop.create_task(coroutine, name=name, context=context)
+            run.began = self._clock.monotonic()
         except BaseException:
             coroutine.close()
             raise
@@ -251,10 +251,10 @@ class Dispatcher:
             self._ended(run)
 
     def _ended(self, run: Run) -> None:
-        job = self._jobs.get(run.work.name)
+        job = cast(Job, run.work)
         if run.handle is not None:
             self._runs.pop(run.handle, None)
-        if job is None or run not in job.runs:  # of an event loop that was given up
+        if run not in job.runs:  # of an event loop that was given up
             return
         was_open = job.open_until
         job.run_ended(run)
@@ -303,7 +303,14 @@ class Dispatcher:
                 self._free_slot(job)
             return
         job.waiting = None
-        if request.has_slot:
+        # What runs by itself obeys a pause that came while it waited.
+        reason = self._held_back(job, self._clock.monotonic()) if request.answer is None else None
+        if reason is not None:
+            if request.has_slot:
+                self._free_slot(job)
+            self._decline(request, reason)
+            self._put_off(job)
+        elif request.has_slot:
             self._begin(job, request.due, request.answer)
         else:
             self._admit(request)
@@ -337,10 +344,10 @@ class Dispatcher:
             job.agenda.due = job.open_until
             self.place(job)
 
-    def _held_back(self, job: Job, reading: Reading) -> str | None:
+    def _held_back(self, job: Job, mono: float) -> str | None:
         if job.paused is not None:
             return f"paused: {job.paused}"
-        if job.open_until is not None and job.open_until > reading.mono:
+        if job.open_until is not None and job.open_until > mono:
             return "its breaker is open"
         return None
 

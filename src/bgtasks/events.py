@@ -59,7 +59,10 @@ class RunStarted(NamedTuple):
 
 
 class RunFinished(NamedTuple):
-    """One run ended; `failures` counts the failed runs in a row up to and including this one."""
+    """One run ended; `failures` counts the failed runs in a row up to and including this one.
+
+    A run that was cancelled or deferred neither adds to them nor ends the row.
+    """
 
     task: str
     run_id: str

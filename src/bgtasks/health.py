@@ -73,7 +73,7 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
         when=str(job.trigger),
         next_run=wall(job.next_instant) if job.paused is None and job.entry else None,
         running=len(runs),
-        running_since=wall(runs[0].began) if runs and runs[0].began else None,
+        running_since=wall(runs[0].began) if runs else None,
         last_outcome=job.last_outcome,
         last_ended=wall(job.last_ended),
         failures=job.failures,
@@ -85,7 +85,7 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
 def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable[str]:
     """What is due for longer than `tolerance` seconds and has not started, a sentence each."""
     for job in jobs:
-        if job.waiting is not None and job.waiting.since:
+        if job.waiting is not None and job.waiting.since is not None:
             late = reading.mono - job.waiting.since
             if late > tolerance:
                 yield f'"{job.name}" has waited for a free slot for {late:.0f} s'
@@ -93,7 +93,7 @@ def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable
         instant = job.next_instant
         if instant is None or job.paused is not None or _open(job, reading) or job.removed:
             continue
-        since = max(instant, job.held or instant, job.agenda.behind or instant)
+        since = max(instant, job.held[1] if job.held else instant, job.agenda.behind or instant)
         late = reading.mono - since
         if late > tolerance:
             yield f'"{job.name}" was due {late:.0f} s ago and has not started'
@@ -108,8 +108,8 @@ def _open(job: Job, reading: Reading) -> bool:
 
 
 def _waiting(job: Job) -> str | None:
-    if job.waiting is not None:
+    if job.waiting is not None and job.waiting.since is not None and not job.waiting.has_slot:
         return "a free slot"
-    if job.queued is not None:
+    if job.waiting is not None or job.queued is not None:
         return "the end of the previous run"
     return None if job.wait is None else f"{job.wait.resource}, which does not answer"

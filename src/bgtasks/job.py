@@ -14,7 +14,7 @@ from bgtasks.backoff import Backoff
 from bgtasks.clock import Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
 from bgtasks.policies import POLICY, Policy
-from bgtasks.runner import NOTHING, Run, Work
+from bgtasks.runner import NOTHING, Run, Work, failures_after
 from bgtasks.spec import TaskFunction
 from bgtasks.triggers import Every, Trigger
 
@@ -28,7 +28,7 @@ class Request:
     job: Job
     due: datetime
     answer: asyncio.Future[Outcome] | None = None
-    since: float = 0.0
+    since: float | None = None
     has_slot: bool = False
 
     def decline(self, reason: str) -> None:
@@ -58,7 +58,8 @@ class Job(Work):
 
     Attributes:
         wait: The server it waits for, if it does.
-        held: Until when a due run is put off, so that what is overdue does not start all at once.
+        held: When it was found overdue, and until when it is put off then, so that what is overdue does not
+            start all at once.
         entry: Number of its one valid entry on the timeline; 0 for none.
         runs: The runs in progress, the earliest first. More than one only if its policy allows that.
         queued: A run that waits for the present one to end.
@@ -96,7 +97,7 @@ class Job(Work):
         self.initial_delay = initial_delay
         self.is_worker = is_worker
         self.wait: Wait | None = None
-        self.held: float | None = None
+        self.held: tuple[float, float] | None = None
         self.entry = 0
         self.runs: tuple[Run, ...] = ()
         self.queued: Request | None = None
@@ -140,18 +141,16 @@ class Job(Work):
         """Note a run that has ended, and how."""
         self.runs = () if len(self.runs) == 1 else tuple(each for each in self.runs if each is not run)
         self.last_outcome, self.last_ended = run.outcome, run.ended
-        if isinstance(run.outcome, FAILURES):
-            self.failures += 1
-            breaker = self.policy.breaker
-            if breaker is not None and self.failures >= breaker.after:
-                self.open_until = run.ended + breaker.seconds
-        else:
-            self.failures = 0
+        self.failures = failures_after(run)
+        breaker = self.policy.breaker
+        if breaker is None or self.failures < breaker.after:
             self.open_until = None
+        elif isinstance(run.outcome, FAILURES):
+            self.open_until = run.ended + breaker.seconds
 
     def begin(self, reading: Reading) -> None:
         """Set the first due instant after a start of the scheduler."""
-        self.held = self.open_until = None
+        self.held = None
         self.started = 0
         if self.wait is not None:
             self.wait.again = None
@@ -171,7 +170,7 @@ class Job(Work):
 
     def take(self, reading: Reading) -> datetime | None:
         """Use up the instant that has come: the wall instant a run is due for, or None for no run."""
-        agenda = self.agenda
+        agenda, held = self.agenda, self.held
         self.held = agenda.missed = None
         if self.wait is not None and self.wait.again is not None:
             again, due = self.wait.again, agenda.due
@@ -184,7 +183,7 @@ class Job(Work):
                 self.wait.again = None
         if agenda.due is None or agenda.due > reading.mono:
             return None
-        return agenda.take(reading)
+        return agenda.take(reading, 0.0 if held is None else reading.mono - held[0])
 
     def wait_for(self, resource: str, now: float, random: Random) -> None:
         """A server did not answer: be tried again after the next delay of the job's backoff."""

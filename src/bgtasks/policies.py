@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from bgtasks.errors import InvalidTask, InvalidTrigger
-from bgtasks.triggers import Every, Interval, Trigger, parse, spoken
+from bgtasks.triggers import Interval, parse, spoken
 
 __all__ = ["MISFIRE_GRACE", "POLICY", "Breaker", "CatchUp", "Overlap", "Policy", "Retry", "policy"]
 
@@ -46,7 +46,7 @@ class CatchUp(StrEnum):
     ONE = "one"
     """One run stands for all of them: the latest tick runs, the earlier ones are recorded as missed."""
     NONE = "none"
-    """All are recorded as missed; the next run is at the next tick."""
+    """All are recorded as missed, but for one that is at most ten seconds late; the next tick runs."""
     ALL = "all"
     """Each gets its run, the oldest first, one after the other."""
 
@@ -95,7 +95,8 @@ class Breaker:
     """Pause a task that keeps failing, and try it again after a while.
 
     After `after` failed runs in a row the task is paused for `cool_down`; its ticks meanwhile are skipped.
-    The first run after that is the trial: if it fails, the task is paused again for as long.
+    The first run after that is the trial: if it fails, the task is paused again for as long; if it ends
+    well, the breaker closes. A trial that was cancelled or deferred decides nothing; the next run is one too.
 
     Args:
         after: Failures in a row, at least 1. A run with retries counts once.
@@ -130,14 +131,6 @@ class Policy:
     breaker: Breaker | None = None
     group: str | None = None
 
-    def check(self, task: str, trigger: Trigger) -> None:
-        """Raise `InvalidTask` if these policies mean nothing together with `trigger`."""
-        if self.overlap is not Overlap.SKIP and isinstance(trigger, Every) and not trigger.fixed_rate:
-            raise InvalidTask(
-                f'"{task}": overlap="{self.overlap}" means nothing for a plain interval, which is measured '
-                f"from the end of the previous run; say Every({spoken(trigger.seconds)!r}, fixed_rate=True)"
-            )
-
 
 POLICY = Policy()
 """That of a task that says nothing; a hundred thousand of them share it."""
@@ -145,7 +138,6 @@ POLICY = Policy()
 
 def policy(
     task: str,
-    trigger: Trigger,
     overlap: str = "skip",
     catch_up: str = "one",
     timeout: Interval | None = None,
@@ -156,17 +148,14 @@ def policy(
     """The policies as users write them, checked.
 
     Raises:
-        InvalidTask: One that cannot be read, or that means nothing for this trigger.
+        InvalidTask: One that cannot be read.
     """
     asked = (overlap, catch_up, timeout, retry, breaker, group)
     try:
         made = _made(*asked)  # a hundred thousand tasks have a handful of policies
     except TypeError:  # something that has no hash; what it is wrong with is said below
         made = None
-    if made is None:
-        made = _make(task, *asked)
-    made.check(task, trigger)
-    return made
+    return _make(task, *asked) if made is None else made
 
 
 @lru_cache(maxsize=256, typed=True)

@@ -156,7 +156,8 @@ def background_task[F: TaskFunction](
             `"bot_runner.kg_manager"`.
         scope: `"node"` runs on every node, `"cluster"` starts each tick on one node.
         overlap: What becomes of a tick that finds the previous run still going: `"skip"` it, `"queue"` one
-            behind it, `"cancel"` the previous run, or `"allow"` both. For fixed rates and calendars.
+            behind it, `"cancel"` the previous run, or `"allow"` both. A plain interval, measured from the end
+            of a run, has no such tick: there it is for `run_now` alone.
         catch_up: What becomes of ticks that were not noticed in time, because the process was stalled or
             suspended or the clock was set: `"one"` run for all, `"none"`, or `"all"` one after the other.
         timeout: Seconds, or `"30s"`, after which an attempt is cancelled; None for no limit.
@@ -193,7 +194,7 @@ def background_task[F: TaskFunction](
                 initial_delay=delay(known_as, "initial_delay", initial_delay),
                 jitter=delay(known_as, "jitter", jitter),
                 interval_from=interval_from,
-                policy=policy(known_as, trigger, overlap, catch_up, timeout, retry, breaker, group),
+                policy=policy(known_as, overlap, catch_up, timeout, retry, breaker, group),
                 requires=needs,
                 requires_chat_llm=requires_chat_llm,
                 opt_in_config_flag=opt_in_config_flag,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import io
 import itertools
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -27,13 +26,24 @@ from bgtasks.deadlines import Deadlines
 from bgtasks.errors import InvalidTask, ResourceUnavailable
 from bgtasks.events import EventBus, RunFinished, RunRetried, RunStarted, RunStuck
 from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
-from bgtasks.policies import POLICY, Policy, Retry
+from bgtasks.policies import POLICY, Policy
 from bgtasks.spec import TaskFunction
+from bgtasks.stacks import stack_of
 
-__all__ = ["ASK_AGAIN", "NewRunId", "Run", "Runner", "Unavailable", "Work", "current_run", "run_ids"]
+__all__ = [
+    "ASK_AGAIN",
+    "NewRunId",
+    "Run",
+    "Runner",
+    "Unavailable",
+    "Work",
+    "current_run",
+    "failures_after",
+    "run_ids",
+]
 
 ASK_AGAIN = 5.0
-"""Seconds after which a run that did not end on its timeout is cancelled once more, and again after each."""
+"""Seconds after which a run that was told to end and goes on is told so again."""
 
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -65,7 +75,9 @@ class Run:
             from a task that cancelled itself.
         outcome: None until the run has ended, and for good if it never began.
         handle: Its asyncio task.
-        timed: Its time limit is being kept.
+        rests: It is between two attempts.
+        stuck: It was said that it does not end.
+        limit: Seconds after which it is asked to end, or asked again; None while nobody keeps the time.
         asked: How often the present attempt was asked to end.
         answer: Who waits for its outcome.
     """
@@ -77,7 +89,8 @@ class Run:
     outcome: Outcome | None = None
     handle: asyncio.Task[Outcome] | None = None
     asked = 0
-    timed = False
+    limit: float | None = None
+    rests = stuck = False
 
     def __init__(
         self,
@@ -163,10 +176,13 @@ class Runner:
         current_run.set(run)
         run.handle = asyncio.current_task()
         run.began = self._clock.monotonic()
+        failed: Failed | TimedOut | None = None
         while True:
             try:
-                if run.attempt == 1:
+                if failed is None:
                     self._bus.emit(RunStarted(run.work.name, run.run_id, run.due))
+                else:
+                    await self._rest(run, failed)
                 outcome = _outcome(await _call(run.work))
             except asyncio.CancelledError as error:
                 if not _timed_out(run):
@@ -185,19 +201,18 @@ class Runner:
             except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
                 outage = self._outage(error, run.work)
                 outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
-            retry = run.work.policy.retry
-            if retry is None or not isinstance(outcome, FAILURES) or run.attempt >= retry.attempts:
+            if not isinstance(outcome, (Failed, TimedOut)) or not _may_try_again(run):
                 break
-            await self._before_the_next_attempt(run, retry, outcome)
+            failed = outcome
         self._finished(run, outcome)
         return outcome
 
     def limit(self, run: Run) -> None:
         """Cancel the present attempt when its timeout is over, if it has one."""
-        timeout = run.work.policy.timeout
-        if timeout is not None:
-            run.timed = True
-            self._deadlines.watch(run, timeout)
+        if run.limit is None and not run.rests:
+            run.limit = run.work.policy.timeout
+            if run.limit is not None:
+                self._deadlines.watch(run, run.limit)
 
     def cancel(self, run: Run, why: Cancelled, *, insist: bool = True) -> None:
         """Ask a run to end, for this reason; `insist` asks again every few seconds until it has."""
@@ -207,35 +222,39 @@ class Runner:
         elif run.handle is not None:
             run.handle.cancel()
 
-    async def _before_the_next_attempt(self, run: Run, retry: Retry, outcome: Failed | TimedOut) -> None:
+    async def _rest(self, run: Run, failed: Failed | TimedOut) -> None:
+        """Wait until the next attempt, and begin it."""
+        retry = run.work.policy.retry
+        assert retry is not None
         self._lift_limit(run)
+        run.rests = True
         base, cap = retry.seconds
         backoff = Backoff(base, cap, random=self._random)
         backoff.failures = run.attempt - 1
         delay = backoff.failed()
-        self._bus.emit(RunRetried(run.work.name, run.run_id, run.attempt, delay, outcome.reason))
-        try:
-            await asyncio.sleep(delay)
-        except asyncio.CancelledError as error:
-            self._finished(run, run.ending if isinstance(run.ending, Cancelled) else Failed(error))
-            raise
-        run.attempt += 1
+        self._bus.emit(RunRetried(run.work.name, run.run_id, run.attempt, delay, failed.reason))
+        await asyncio.sleep(delay)
+        run.attempt, run.rests = run.attempt + 1, False
         self.limit(run)
 
     def _time_is_up(self, run: Run) -> None:
-        assert run.handle is not None
-        if run.asked == 1:
-            seconds = self._clock.monotonic() - run.began
-            self._bus.emit(RunStuck(run.work.name, run.run_id, seconds, stack_of(run.handle)))
-        if run.ending is None:
-            assert run.work.policy.timeout is not None
-            run.ending = TimedOut(run.work.policy.timeout)
-        self._ask(run)
+        try:
+            if run.asked and not run.stuck:
+                run.stuck = True
+                stack = "" if run.handle is None else stack_of(run.handle)
+                seconds = self._clock.monotonic() - run.began
+                self._bus.emit(RunStuck(run.work.name, run.run_id, seconds, stack))
+        finally:
+            if run.ending is None:
+                assert run.work.policy.timeout is not None
+                run.ending = TimedOut(run.work.policy.timeout)
+            self._ask(run)
 
     def _ask(self, run: Run) -> None:
         """Cancel the present attempt, and again if it has not ended after a while."""
-        run.timed = True
+        self._release(run)
         run.asked += 1
+        run.limit = ASK_AGAIN
         self._deadlines.watch(run, ASK_AGAIN)
         if run.handle is not None:
             run.handle.cancel()
@@ -246,10 +265,9 @@ class Runner:
         return None if self._unavailable is None else self._unavailable(error, work.kwargs.keys())
 
     def _finished(self, run: Run, outcome: Outcome) -> None:
-        if run.timed:
-            self._release(run)
+        self._release(run)
         run.outcome = outcome
-        failures = run.failures + 1 if isinstance(outcome, FAILURES) else 0
+        failures = failures_after(run)
         run.ended = self._clock.monotonic()
         try:
             self._bus.emit(RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, failures))
@@ -258,14 +276,13 @@ class Runner:
                 self._ended(run)
 
     def _release(self, run: Run) -> None:
-        for timeout in (run.work.policy.timeout, ASK_AGAIN):
-            if timeout is not None:
-                self._deadlines.release(run, timeout)
+        if run.limit is not None:
+            self._deadlines.release(run, run.limit)
+            run.limit = None
 
     def _lift_limit(self, run: Run) -> None:
         """The attempt is over: no more of its timeout, and what it asked for is taken back."""
-        if run.timed:
-            self._release(run)
+        self._release(run)
         if isinstance(run.ending, TimedOut):
             run.ending = None
         while run.asked:
@@ -274,11 +291,17 @@ class Runner:
             run.asked -= 1
 
 
-def stack_of(task: asyncio.Task[Any]) -> str:
-    """Where an asyncio task waits, as a traceback reads."""
-    text = io.StringIO()
-    task.print_stack(file=text)
-    return text.getvalue().rstrip()
+def failures_after(run: Run) -> int:
+    """Failed runs in a row after this one: a run that did not come to its own end leaves them as they are."""
+    if isinstance(run.outcome, FAILURES):
+        return run.failures + 1
+    return 0 if isinstance(run.outcome, (Done, Skipped)) else run.failures
+
+
+def _may_try_again(run: Run) -> bool:
+    """Whether a failed attempt may be followed by another: not once somebody asked the run to end."""
+    retry = run.work.policy.retry
+    return retry is not None and run.attempt < retry.attempts and not isinstance(run.ending, Cancelled)
 
 
 def _timed_out(run: Run) -> bool:

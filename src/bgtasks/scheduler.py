@@ -125,7 +125,10 @@ class BackgroundScheduler:
         return self._dispatcher.timeline.lag
 
     def snapshot(self) -> tuple[JobSnapshot, ...]:
-        """How each job stands: next run, last outcome, failures in a row, since when it runs."""
+        """How each job stands: next run, last outcome, failures in a row, since when it runs.
+
+        To be asked in the scheduler's own thread.
+        """
         reading = read(self._clock)
         return tuple(snapshot(job, reading) for job in tuple(self._jobs.values()) if not job.removed)
 
@@ -185,7 +188,7 @@ class BackgroundScheduler:
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
         trigger = as_trigger(interval)
-        policies = policy(name, trigger, overlap, catch_up, timeout, retry, breaker, group)
+        policies = policy(name, overlap, catch_up, timeout, retry, breaker, group)
         self._add(
             Job(
                 name,
@@ -287,13 +290,12 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
             InvalidTrigger: It is no interval above zero and no trigger.
-            InvalidTask: The task's overlap policy means nothing with it, or it is a worker.
+            InvalidTask: It is a worker.
         """
         job = self._job(name)
         if job.is_worker:
             raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
         trigger = as_trigger(interval)
-        job.policy.check(name, trigger)
         job.trigger = trigger
         job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter)
         if (row := self._decisions.get(("task", name))) is not None:

@@ -51,7 +51,7 @@ class Slots:
         group = group if group in self._limits else None
         self._count(group, -1)
         fitting = [
-            (line[0].since, number, each)
+            (line[0].since or 0.0, number, each)
             for number, (each, line) in enumerate(self._line.items())
             if line and self._free(each)
         ]

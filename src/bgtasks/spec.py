@@ -146,7 +146,6 @@ class TaskSpec(Spec):
         super(TaskSpec, self).__post_init__()  # the zero-argument form is lost under slots=True
         delay(self.name, "initial_delay", self.initial_delay)
         delay(self.name, "jitter", self.jitter)
-        self.policy.check(self.name, self.trigger)
         if self.scope is Scope.LEADER:
             raise InvalidTask(
                 f'"{self.name}": a periodic task has scope "node" or "cluster"; scope="leader" is for '

@@ -172,13 +172,15 @@ class Timeline:
                 if self._clock.monotonic() > until:
                     break
         finally:
-            self._spread(overdue, reading)
+            if overdue:
+                self._spread(overdue, reading)
 
     def _spread(self, overdue: list[Job], reading: Reading) -> None:
         """Put overdue jobs off so that they do not all start in one instant; the first starts now."""
         for number, job in enumerate(overdue):
-            job.held = reading.mono + number * min(SPREAD, LONGEST_SPREAD / len(overdue))
-            self.put(job, job.held)
+            until = reading.mono + number * min(SPREAD, LONGEST_SPREAD / len(overdue))
+            job.held = (reading.mono, until)
+            self.put(job, until)
 
     def _heed_clock_step(self, reading: Reading) -> None:
         """If the wall clock was set, place the jobs of calendar triggers anew."""

@@ -19,14 +19,23 @@ FLOORS = {
     "clock": 0,
     "backoff": 0,
     "triggers": 0,
+    "policies": 0,
     "spec": 0,
     "contracts": 0,
+    "stacks": 0,
     "registry": 1,
     "wiring": 1,
     "runner": 1,
+    "deadlines": 1,
+    "agenda": 1,
     "job": 1,
+    "slots": 1,
     "outages": 1,
     "timeline": 1,
+    "dispatcher": 1,
+    "stall": 1,
+    "lifecycle": 1,
+    "health": 1,
     "scheduler": 1,
     "build": 1,
     "connect": 2,
@@ -44,7 +53,7 @@ FLOORS = {
 }
 
 # Where composing is the job. (importing module, imported unit)
-ALLOWED = {("scheduler", "telemetry"), ("build", "connect")}
+ALLOWED = {("lifecycle", "telemetry"), ("build", "connect")}
 
 # What floor 0 may import from outside; everything else there is the standard library.
 FLOOR_0_LIBRARIES = {"cronsim"}

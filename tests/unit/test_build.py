@@ -16,14 +16,17 @@ from bgtasks import (
     BackgroundScheduler,
     Deferred,
     Done,
+    Every,
     Registry,
+    Retry,
+    TimedOut,
     background_task,
     background_worker,
     build,
     build_scheduler,
 )
 from bgtasks import registry as registry_module
-from bgtasks.errors import ConfigurationError, DuplicateTask, InvalidSetting, UnknownTask
+from bgtasks.errors import ConfigurationError, DuplicateTask, InvalidSetting, InvalidTrigger, UnknownTask
 from bgtasks.spec import RESOURCES
 from bgtasks.testing import ScriptedChat, ScriptedGraph, VirtualClock, run_virtual
 
@@ -384,3 +387,65 @@ def test_an_error_of_redis_itself_is_an_outage_for_any_task_that_was_given_redis
     assert list(lost) == ["redis"]
     assert [type(each).__name__ for each in heard.outcomes("typo")] == ["Failed"]
     assert [type(each).__name__ for each in heard.outcomes("unrelated")] == ["Failed"]
+
+
+# -- policies and limits -------------------------------------------------------------------------
+
+
+def test_what_a_task_declares_holds_in_the_built_scheduler(registry: Registry) -> None:
+    attempts: list[float] = []
+    clock = VirtualClock()
+
+    @background_task(
+        Every("1h", fixed_rate=True), timeout="5s", retry=Retry(2, "1s"), overlap="queue", registry=registry
+    )
+    async def hang() -> None:
+        attempts.append(clock.monotonic())
+        await asyncio.sleep(3600)
+
+    scheduler = build_scheduler(registry=registry, clock=clock)
+    heard = Recorder(scheduler)
+
+    async def main(clock: VirtualClock) -> None:
+        async with scheduler:
+            await clock.advance("1m")
+
+    run_virtual(main, clock)
+
+    assert heard.outcomes("hang") == [TimedOut(5.0)]
+    assert len(attempts) == 2
+    assert 5.5 <= attempts[1] <= 6
+
+
+def test_limits_are_passed_on(registry: Registry) -> None:
+    busy, most = 0, 0
+
+    async def work() -> None:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(1)
+        busy -= 1
+
+    for number in range(6):
+        background_task(3600, name=f"t{number}", group="llm" if number % 2 else None, registry=registry)(work)
+
+    async def main(clock: VirtualClock) -> None:
+        async with build_scheduler(registry=registry, clock=clock, max_concurrent=3, group_limits={"llm": 1}):
+            await clock.advance(10)
+
+    run_virtual(main)
+
+    assert most == 3
+
+
+@pytest.mark.parametrize("limits", [{"max_concurrent": 0}, {"group_limits": {"llm": 0}}], ids=str)
+def test_a_limit_below_one_is_refused(registry: Registry, limits: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="is a number of runs, 1 or more, not 0"):
+        build_scheduler(registry=registry, **limits)
+
+
+@pytest.mark.parametrize("after", [0, -1, float("nan")])
+def test_a_stall_that_would_be_always_is_refused(registry: Registry, after: float) -> None:
+    with pytest.raises(InvalidTrigger):
+        build_scheduler(registry=registry, stall_after=after)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from typing import Any, get_args
 
 import pytest
 
-from bgtasks import EventBus
-from bgtasks.events import Event, ResourceLost, RunSkipped, SchedulerStarted
+from bgtasks import EventBus, events
+from bgtasks.events import Event, ResourceLost
 
 EVENT = ResourceLost("redis", "no answer")
+KINDS = [
+    kind for kind in vars(events).values() if inspect.isclass(kind) and hasattr(kind, "_fields")
+]  # every named tuple of the module
 
 
 def test_listeners_hear_every_event_in_the_order_they_subscribed() -> None:
@@ -92,9 +97,15 @@ def test_a_listener_may_subscribe_and_leave_while_an_event_is_handed_out() -> No
     assert heard == ["once", "always", "always", "later"]
 
 
-@pytest.mark.parametrize("kind", [ResourceLost, RunSkipped, SchedulerStarted])
-def test_events_are_immutable(kind: type[tuple[object, ...]]) -> None:
-    fields = getattr(kind, "_fields")  # noqa: B009 - of a named tuple, whose type does not say so
+def test_every_kind_of_event_is_one_and_is_public() -> None:
+    assert set(KINDS) == set(get_args(Event.__value__))
+    assert {kind.__name__ for kind in KINDS} <= set(events.__all__)
+    assert len(KINDS) == 14
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_events_are_immutable(kind: Any) -> None:
+    fields = kind._fields
     event = kind(*fields)
 
     with pytest.raises(AttributeError):

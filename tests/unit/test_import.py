@@ -140,12 +140,57 @@ def test_the_defaults_are_those_of_the_original() -> None:
     assert defaults["opt_in_config_flag"] is None
     assert not any(defaults[name] for name in defaults if name.startswith("requires"))
     assert defaults["scope"] == "node"
+    assert defaults["timeout"] is None
 
 
-def test_start_and_stop_take_nothing() -> None:
+def test_start_takes_nothing_and_stop_needs_nothing() -> None:
     assert inspect.iscoroutinefunction(BackgroundScheduler.start)
     assert inspect.iscoroutinefunction(BackgroundScheduler.stop)
-    assert parameters(BackgroundScheduler.start) == parameters(BackgroundScheduler.stop) == []
+    assert parameters(BackgroundScheduler.start) == []
+    assert [(each.name, each.default) for each in parameters(BackgroundScheduler.stop)] == [("drain", 0.0)]
+
+
+POLICIES = {
+    "overlap": "skip",
+    "catch_up": "one",
+    "timeout": None,
+    "retry": None,
+    "breaker": None,
+    "group": None,
+    "jitter": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "func", [background_task, BackgroundScheduler.register], ids=["decorator", "register"]
+)
+def test_both_ways_to_declare_a_task_take_the_same_policies_with_defaults_that_change_nothing(
+    func: object,
+) -> None:
+    defaults = {each.name: each.default for each in parameters(func)}
+
+    assert {name: defaults[name] for name in POLICIES} == POLICIES
+
+
+def test_the_scheduler_and_its_builder_take_the_same_options() -> None:
+    options = {"clock", "bus", "random", "stop_timeout", "max_concurrent", "group_limits", "stall_after"}
+    made = {each.name: each.default for each in parameters(BackgroundScheduler)}
+    built = {each.name: each.default for each in parameters(build_scheduler)}
+
+    assert {name: made[name] for name in options} == {name: built[name] for name in options}
+
+
+def test_starting_a_scheduler_loads_structlog_and_what_that_loads_and_nothing_else() -> None:
+    code = """
+import asyncio
+from bgtasks import BackgroundScheduler
+async def main():
+    async with BackgroundScheduler():
+        pass
+asyncio.run(main())
+"""
+
+    assert loaded_after(code).isdisjoint(set(OPTIONAL) - {"structlog", "rich"})
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from tests.support.processes import run_python
 
-from bgtasks import Cron, Every, Registry, background_task, background_worker
+from bgtasks import Breaker, Cron, Every, Registry, Retry, background_task, background_worker
 from bgtasks import registry as registry_module
 from bgtasks.errors import DuplicateTask, InvalidTask, InvalidTrigger, UnknownTask
+from bgtasks.policies import POLICY, CatchUp, Overlap, Policy
 from bgtasks.spec import Scope, TaskSpec, WorkerSpec
 
 
@@ -213,21 +214,71 @@ def test_a_function_that_cannot_be_stamped_is_not_half_recorded(registry: Regist
     assert len(registry) == recorded
 
 
-LATER: list[dict[str, Any]] = [
-    {"timeout": 5},
-    {"retry": 3},
-    {"overlap": "skip"},
-    {"catch_up": "one"},
-    {"store": None},
+def test_the_decorator_records_the_policies(registry: Registry) -> None:
+    @background_task(
+        Every("1m", fixed_rate=True),
+        overlap="queue",
+        catch_up="all",
+        timeout="30s",
+        retry=Retry(4, "2s"),
+        breaker=Breaker(3, "10m"),
+        group="llm",
+        registry=registry,
+    )
+    async def extract() -> None: ...
+
+    spec = registry.resolve("extract")
+    assert isinstance(spec, TaskSpec)
+    assert spec.policy == Policy(
+        Overlap.QUEUE, CatchUp.ALL, 30.0, Retry(4, 2.0, 60.0), Breaker(3, 600.0), "llm"
+    )
+
+
+def test_tasks_that_say_the_same_share_their_policies(registry: Registry) -> None:
+    for name in ("one", "two"):
+        background_task(60, name=name, timeout=5, retry=Retry(), registry=registry)(nothing)
+    background_task(60, name="plain", registry=registry)(nothing)
+
+    one, two, plain = (spec for spec in registry if isinstance(spec, TaskSpec))
+    assert one.policy is two.policy
+    assert plain.policy == POLICY != one.policy
+
+
+BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
+    ({"overlap": "never"}, 'overlap is one of "skip", "queue", "cancel", "allow", not \'never\''),
+    ({"overlap": "queue"}, 'overlap="queue" means nothing for a plain interval'),
+    ({"catch_up": 1}, 'catch_up is one of "one", "none", "all", not 1'),
+    ({"timeout": 0}, 'timeout is seconds above zero or a string such as "30s", not 0'),
+    ({"retry": 3}, r"retry is a Retry\(…\) or None, not 3"),
+    ({"breaker": 5}, r"breaker is a Breaker\(…\) or None, not 5"),
+    ({"group": ""}, "group is a name, such as group=\"llm\", not ''"),
 ]
 
 
-@pytest.mark.parametrize("later", LATER, ids=lambda later: next(iter(later)))
-def test_a_parameter_of_a_later_version_is_an_ordinary_type_error(later: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(later))}'"):
-        background_task(60, **later)
-    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(later))}'"):
-        background_worker(**later)
+@pytest.mark.parametrize(("options", "said"), BAD_POLICIES, ids=lambda value: str(value)[:20])
+def test_a_policy_that_cannot_be_meant_is_an_error_at_import_and_records_nothing(
+    registry: Registry, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidTask, match=f'"nothing": {said}'):
+        background_task(60, registry=registry, **options)(nothing)
+
+    assert len(registry) == 0
+
+
+LATER: list[dict[str, Any]] = [{"timeout": 5}, {"retry": Retry()}, {"overlap": "skip"}, {"catch_up": "one"}]
+
+
+@pytest.mark.parametrize("policy", LATER, ids=lambda policy: next(iter(policy)))
+def test_a_worker_which_never_ends_has_no_policies(policy: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{next(iter(policy))}'"):
+        background_worker(**policy)
+
+
+def test_a_store_is_no_parameter_yet() -> None:
+    store: dict[str, Any] = {"store": None}
+
+    with pytest.raises(TypeError, match="unexpected keyword argument 'store'"):
+        background_task(60, **store)
 
 
 # -- one name, one function ----------------------------------------------------------------------

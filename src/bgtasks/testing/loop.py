@@ -10,15 +10,15 @@ import asyncio
 import selectors
 import threading
 from asyncio import Future, Handle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import Context
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 from bgtasks.errors import BgTasksError
+from bgtasks.stacks import frames
 from bgtasks.testing.clock import VirtualClock
 
 __all__ = ["VirtualLoop"]
@@ -215,22 +215,10 @@ def _name_of(func: Any, args: tuple[Any, ...]) -> str:
 def _place(task: asyncio.Task[Any]) -> str:
     """Where a task waits, in the innermost code that is not asyncio's."""
     place, inside = "has not begun, or is at its end", ""
-    for frame in _frames(task.get_coro()):
+    for frame in frames(task.get_coro()):
         name = frame.f_code.co_qualname
         if str(Path(frame.f_code.co_filename).parent) == _ASYNCIO:
             inside = f", for {name}"
         else:
             place, inside = f"waits at {frame.f_code.co_filename}:{frame.f_lineno} in {name}", ""
     return place + inside
-
-
-def _frames(awaited: Any) -> Iterator[FrameType]:
-    """The frames of what awaits what, the outermost first."""
-    while awaited is not None:
-        for kind, inner in (("cr", "await"), ("gi", "yieldfrom"), ("ag", "await")):
-            if (frame := getattr(awaited, f"{kind}_frame", None)) is not None:
-                yield frame
-                awaited = getattr(awaited, f"{kind}_{inner}")
-                break
-        else:
-            return

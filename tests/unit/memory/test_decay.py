@@ -97,7 +97,7 @@ class Server:
         self.batches.append(params["batch"])
         gone = min(self.left, params["batch"])
         self.left -= gone
-        self._clock.advance(self._seconds.pop(0) if len(self._seconds) > 1 else self._seconds[0])
+        self._clock.stall(self._seconds.pop(0) if len(self._seconds) > 1 else self._seconds[0])
         return [[gone]]
 
 

@@ -17,16 +17,34 @@ from structlog.contextvars import bind_contextvars, clear_contextvars, merge_con
 from tests.support.processes import run_python
 from tests.support.recording import Recorder
 
-from bgtasks import BackgroundScheduler, Cancelled, Deferred, Done, EventBus, Failed, Outcome, Skipped
+from bgtasks import (
+    BackgroundScheduler,
+    Cancelled,
+    Deferred,
+    Done,
+    EventBus,
+    Every,
+    Failed,
+    Outcome,
+    Skipped,
+    TimedOut,
+    events,
+)
 from bgtasks.events import (
     Event,
+    LoopStalled,
     ResourceLost,
     ResourceRegained,
     RunFinished,
+    RunMissed,
+    RunRetried,
     RunSkipped,
     RunStarted,
+    RunStuck,
     SchedulerStarted,
     SchedulerStopped,
+    TaskPaused,
+    TaskResumed,
     WorkerRestarted,
 )
 from bgtasks.runner import current_run
@@ -128,6 +146,45 @@ def running(does: Callable[[], Awaitable[Any]], seconds: float = 0.5) -> Recorde
             ],
         ),
         (
+            RunMissed("tidy", DUE, 3, "31 s late"),
+            [
+                (
+                    "WARNING",
+                    "ticks missed: task=tidy due=2026-01-01T00:00:00+00:00 reason='31 s late' ticks=3",
+                )
+            ],
+        ),
+        (
+            RunRetried("tidy", "r1", 2, 1.23456, "gone"),
+            [
+                (
+                    "WARNING",
+                    "attempt failed; trying again: task=tidy run_id=r1 attempt=2 delay=1.235 reason=gone",
+                )
+            ],
+        ),
+        (
+            TaskPaused("tidy", "by hand"),
+            [("WARNING", "task paused: task=tidy reason='by hand'")],
+        ),
+        (
+            TaskPaused("tidy", "5 failures in a row", DUE),
+            [
+                (
+                    "WARNING",
+                    "task paused: task=tidy reason='5 failures in a row' until=2026-01-01T00:00:00+00:00",
+                )
+            ],
+        ),
+        (
+            TaskResumed("tidy", "a run went well"),
+            [("WARNING", "task goes on: task=tidy reason='a run went well'")],
+        ),
+        (
+            LoopStalled(2.34567, "bgtasks:tidy:r1", "a stack"),
+            [("WARNING", "the event loop turns again: seconds=2.346 held_by=bgtasks:tidy:r1")],
+        ),
+        (
             WorkerRestarted("journal", "r2", 4),
             [("INFO", "worker restarted: task=journal run_id=r2 restarts=4")],
         ),
@@ -147,6 +204,26 @@ def test_each_event_is_said_at_its_level(
     assert [(level, normal(text)) for level, text in lines(caplog)] == [
         (level, normal(text)) for level, text in said
     ]
+
+
+def test_a_stuck_run_is_said_with_its_stack(caplog: pytest.LogCaptureFixture) -> None:
+    LogListener()(RunStuck("tidy", "r1", 35.0004, "Stack for tidy:\n  await forever()"))
+
+    [(level, text)] = lines(caplog)
+    assert level == "ERROR"
+    first, *stack, fields = text.splitlines()
+    assert first == "run was told to end and goes on"
+    assert stack == ["Stack for tidy:", "  await forever()"]
+    assert all(field in fields for field in ("task=tidy", "run_id=r1", "seconds=35.0"))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in vars(events).values() if hasattr(kind, "_fields")],
+    ids=lambda kind: kind.__name__,
+)
+def test_no_kind_of_event_is_unknown_to_the_listener(kind: Any) -> None:
+    assert kind in LogListener()._writers
 
 
 def normal(text: str) -> tuple[str, list[str]]:
@@ -300,6 +377,121 @@ def test_a_plain_success_is_no_recovery(caplog: pytest.LogCaptureFixture) -> Non
     running(tidy, 3.5)
 
     assert not any(text.startswith("task recovered") for _, text in lines(caplog))
+
+
+def test_a_timeout_is_a_failure_without_a_traceback_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    listen = LogListener()
+    listen(finished(TimedOut(30), failures=1))
+    listen(finished(TimedOut(30), failures=2))
+    listen(finished(Done()))
+
+    said = [(level, text.split(":")[0]) for level, text in lines(caplog)]
+    assert said == [
+        ("ERROR", "run failed"),
+        ("ERROR", "run failed again"),
+        ("DEBUG", "run done"),
+        ("INFO", "task recovered"),
+    ]
+    assert [record.exc_info for record in caplog.records] == [None] * 4
+    assert vars(caplog.records[0])["reason"] == "timed out after 30 s"
+
+
+# -- ticks without a run -------------------------------------------------------------------------
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """How often it was by then, for each line of a tick without a run that was not only for debugging."""
+    return [
+        vars(record).get("times", 1)
+        for record in caplog.records
+        if record.levelno == logging.WARNING
+        and record.getMessage().startswith(("run skipped", "ticks missed"))
+    ]
+
+
+def test_ticks_that_are_skipped_for_one_reason_are_said_at_powers_of_two(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listen = LogListener()
+
+    for _ in range(20):
+        listen(RunSkipped("tidy", DUE, "paused: by hand"))
+
+    assert warned(caplog) == [1, 2, 4, 8, 16]
+    said = [record for record in caplog.records if record.getMessage().startswith("run skipped")]
+    assert len(said) == 20
+    assert {record.levelno for record in said} == {logging.WARNING, logging.DEBUG}
+
+
+def test_ticks_that_are_missed_are_said_at_powers_of_two_however_late_each_was(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    listen = LogListener()
+
+    for number in range(20):
+        listen(RunMissed("tidy", DUE, 3, f"noticed {number} s late"))
+
+    assert warned(caplog) == [1, 2, 4, 8, 16]
+
+
+def test_another_reason_and_another_task_are_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    listen = LogListener()
+
+    for _ in range(3):
+        listen(RunSkipped("tidy", DUE, "paused: by hand"))
+    listen(RunSkipped("tidy", DUE, "its breaker is open"))
+    listen(RunMissed("tidy", DUE, 1, "late"))
+    listen(RunSkipped("other", DUE, "paused: by hand"))
+
+    assert warned(caplog) == [1, 2, 1, 1, 1]
+
+
+def test_one_run_now_and_then_does_not_make_the_skips_be_said_anew(caplog: pytest.LogCaptureFixture) -> None:
+    listen = LogListener()
+
+    for _ in range(8):  # each second tick finds the previous run still going
+        listen(RunStarted("tidy", "r", DUE))
+        listen(RunSkipped("tidy", DUE, "the previous run is still going"))
+
+    assert warned(caplog) == [1, 2, 4, 8]
+
+
+def test_two_runs_in_a_row_end_the_count(caplog: pytest.LogCaptureFixture) -> None:
+    listen = LogListener()
+    skipped = RunSkipped("tidy", DUE, "the previous run is still going")
+
+    for _ in range(3):
+        listen(skipped)
+    for _ in range(2):
+        listen(RunStarted("tidy", "r", DUE))
+    for _ in range(2):
+        listen(skipped)
+    listen(RunStarted("tidy", "r", DUE))
+    listen(skipped)
+
+    assert warned(caplog) == [1, 2, 1, 2]
+
+
+def test_runs_of_another_task_do_not_end_the_count(caplog: pytest.LogCaptureFixture) -> None:
+    listen = LogListener()
+
+    for _ in range(4):
+        listen(RunSkipped("tidy", DUE, "paused: by hand"))
+        listen(RunStarted("other", "r", DUE))
+
+    assert warned(caplog) == [1, 2, 4]
+
+
+def test_a_task_too_slow_for_its_grid_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main(clock: VirtualClock) -> None:
+        scheduler = BackgroundScheduler(clock=clock)
+        scheduler.register("slow", lambda: asyncio.sleep(15), Every(10, fixed_rate=True))
+        async with scheduler:
+            await clock.advance("1d")
+
+    run_virtual(main)
+
+    assert len(warned(caplog)) <= 15
 
 
 # -- the run's id in every line ------------------------------------------------------------------
