@@ -15,7 +15,11 @@ from bgtasks.clock import Clock, Reading
 from bgtasks.policies import MISFIRE_GRACE, CatchUp
 from bgtasks.triggers import Every, Trigger
 
-__all__ = ["Agenda", "PassedOver", "agenda"]
+__all__ = ["LONG_STEP", "Agenda", "PassedOver", "agenda"]
+
+LONG_STEP = timedelta(hours=3)
+"""A step back of the wall clock up to which no cron tick runs twice; after a longer one the clock was wrong
+before, and cron jobs begin anew. Debian cron draws the line at the same place."""
 
 COUNTED = 100
 """How many missed instants of a calendar are counted one by one; beyond it the count is a lower bound."""
@@ -81,10 +85,21 @@ class Agenda(ABC):
     def begin_anew(self, reading: Reading) -> None:  # noqa: B027
         """The wall clock was wrong before: forget what it said."""
 
-    def _draw_shift(self) -> float:
+    @property
+    def never(self) -> bool:
+        """Whether it has never been due and never will be."""
+        return False
+
+    def _draw_shift(self, ahead: float = 0.0) -> float:
+        """How far jitter moves an instant that lies `ahead` seconds in the future.
+
+        Jitter that holds one instant back beyond the next does not make that one late: it is due at once.
+        """
         if self._splay is not None:
             jitter, random = self._splay
             self._shift = random.uniform(0, jitter)
+            if self._catch_up is not CatchUp.ALL:
+                self._shift = max(self._shift, -ahead)
         return self._shift
 
     @property
@@ -144,7 +159,7 @@ class Grid(Agenda):
         passed = 0 if one_by_one or late < self._seconds else int(late // self._seconds)
         latest = late - passed * self._seconds
         runs = self._catch_up is not CatchUp.NONE or latest - noticed <= MISFIRE_GRACE
-        self._set(self._steps + passed + 1)
+        self._set(self._steps + passed + 1, mono)
         if one_by_one and late >= self._seconds:
             self.behind = mono
         if passed or not runs:
@@ -152,15 +167,16 @@ class Grid(Agenda):
             self.missed = PassedOver(passed if runs else passed + 1, since)
         return reading.wall - timedelta(seconds=latest + shift) if runs else None
 
-    def _set(self, steps: int) -> None:
+    def _set(self, steps: int, mono: float) -> None:
         self._steps = steps
-        self.due = self._anchor + steps * self._seconds + self._draw_shift()
+        instant = self._anchor + steps * self._seconds
+        self.due = instant + self._draw_shift(instant - mono)
 
 
 class Calendar(Agenda):
     """Cron, once, or a trigger of the user's own: instants of the wall clock."""
 
-    __slots__ = ("_ever_due", "_registered", "_trigger", "at", "fault")
+    __slots__ = ("_last", "_registered", "_trigger", "at", "fault")
 
     def __init__(
         self, trigger: Trigger, registered: datetime, catch_up: CatchUp, jitter: float, random: Random
@@ -170,12 +186,19 @@ class Calendar(Agenda):
         self.fault: str | None = None
         self._trigger = trigger
         self._registered = registered
-        self._ever_due = False
+        self._last: datetime | None = None
+
+    @property
+    def never(self) -> bool:
+        return self.due is None and self._last is None
 
     def begin(self, reading: Reading, delay: float) -> None:
-        self.behind = None
-        at = self._ask(reading.wall + timedelta(seconds=delay))
-        if at is None and not self._ever_due:
+        self.behind = self.fault = None
+        when = reading.wall + timedelta(seconds=delay)
+        if self._last is not None and timedelta(0) < self._last - when <= LONG_STEP:
+            when = self._last  # the clock was set back meanwhile: no tick twice
+        at = self._ask(when)
+        if at is None and self._last is None:
             at = self._ask(self._registered)  # its only instant passed while the host was starting up
         self._place(at, reading)
         if self.due is not None:
@@ -188,12 +211,12 @@ class Calendar(Agenda):
         if reading.wall < at:
             self.follow_wall_clock(reading)
             return None
-        self._ever_due = True
         horizon = reading.wall - timedelta(seconds=self._shift)  # what jitter holds back is not late
         latest, passed, following = at, 0, self._ask(at)
         if self._catch_up is not CatchUp.ALL and following is not None and following <= horizon:
             latest, passed, following = self._latest(following, horizon)
         late = (horizon - latest).total_seconds()
+        self._last = latest
         self._place(following, reading)
         if self._catch_up is CatchUp.ALL and following is not None and following <= horizon:
             self.behind = reading.mono
@@ -229,11 +252,11 @@ class Calendar(Agenda):
 
     def _place(self, at: datetime | None, reading: Reading) -> None:
         self.at = at
-        self._draw_shift()
         if at is None:
             self.due = None
         else:
-            self.due = reading.mono + (at - reading.wall).total_seconds() + self._shift
+            ahead = (at - reading.wall).total_seconds()
+            self.due = reading.mono + ahead + self._draw_shift(ahead)
 
     def _ask(self, when: datetime) -> datetime | None:
         """The trigger's answer; a trigger that fails or answers nonsense is not asked again."""

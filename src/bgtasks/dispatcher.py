@@ -27,6 +27,8 @@ from bgtasks.timeline import Timeline
 __all__ = ["Dispatcher"]
 
 STOPPED = "the scheduler was stopped"
+_EAGER_ALREADY = (None, asyncio.eager_task_factory)
+"""Task factories that are no reason to begin a run otherwise than we do."""
 
 
 class Dispatcher:
@@ -82,8 +84,7 @@ class Dispatcher:
             job.begin(reading)
         self.timeline.put_all(self._jobs.values())
         for job in self._jobs.values():
-            if job.agenda.fault is not None and not job.entry:
-                self._say_fault(job)
+            self._say_if_unscheduled(job)
 
     def close(self) -> None:
         """Begin no more runs, and decline those that wait."""
@@ -140,7 +141,13 @@ class Dispatcher:
         """Put a job where its next instant is; if its trigger failed, say so."""
         self.timeline.put(job)
         if job.agenda.fault is not None and not job.entry:
-            self._say_fault(job)
+            self._say_if_unscheduled(job)
+
+    def add(self, job: Job, reading: Reading) -> None:
+        """Schedule a job that joins while it runs."""
+        job.begin(reading)
+        self.timeline.put(job)
+        self._say_if_unscheduled(job)
 
     def _fire(self, job: Job, reading: Reading) -> None:
         due = job.take(reading)
@@ -221,7 +228,7 @@ class Dispatcher:
         assert self._loop is not None
         name, context = f"bgtasks:{run.work.name}:{run.run_id}", self._context.copy()
         coroutine = self._runner.run(run)
-        if self._loop.get_task_factory() is None:
+        if self._loop.get_task_factory() in _EAGER_ALREADY:
             return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
         try:
             run.handle = self._loop.create_task(coroutine, name=name, context=context)
@@ -360,12 +367,15 @@ class Dispatcher:
         request.decline(reason)
         self._bus.emit(RunSkipped(request.job.name, request.due, reason))
 
-    def _say_fault(self, job: Job) -> None:
-        self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+    def _say_if_unscheduled(self, job: Job) -> None:
+        if job.agenda.fault is not None and not job.entry:
+            self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+        elif job.agenda.never:
+            self._skip(job, self._clock.now(), f"not scheduled: {job.trigger} is over, and never due again")
 
     def _say_missed(self, job: Job, missed: PassedOver, reading: Reading) -> None:
         late = (reading.wall - missed.since).total_seconds()
-        reason = f'noticed {late:.0f} s late; catch_up="{job.policy.catch_up}"'
+        reason = f'noticed {round(late, 1):g} s late; catch_up="{job.policy.catch_up}"'
         job.last_outcome = Missed(reason, missed.ticks)
         self._bus.emit(RunMissed(job.name, missed.since, missed.ticks, reason))
 

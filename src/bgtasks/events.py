@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
@@ -213,4 +214,5 @@ class EventBus:
             try:
                 listener(event)
             except Exception:  # a listener is someone else's code; logged, and the others go on
-                logging.getLogger("bgtasks").exception("a listener failed on %s", type(event).__name__)
+                with suppress(Exception):  # so is a log handler
+                    logging.getLogger("bgtasks").exception("a listener failed on %s", type(event).__name__)

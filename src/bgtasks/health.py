@@ -46,6 +46,7 @@ class JobSnapshot:
         last_ended: When a run ended last.
         failures: Failed runs in a row.
         paused: Why it is paused, or None.
+        fault: Why its trigger is asked no more, so that it will never be due again, or None.
         waiting: What a due run waits for, or None.
     """
 
@@ -59,6 +60,7 @@ class JobSnapshot:
     failures: int = 0
     paused: str | None = None
     waiting: str | None = None
+    fault: str | None = None
 
 
 def snapshot(job: Job, reading: Reading) -> JobSnapshot:
@@ -79,6 +81,7 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
         failures=job.failures,
         paused=job.paused or ("its breaker is open" if _open(job, reading) else None),
         waiting=_waiting(job),
+        fault=job.agenda.fault,
     )
 
 
@@ -90,6 +93,8 @@ def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable
             if late > tolerance:
                 yield f'"{job.name}" has waited for a free slot for {late:.0f} s'
             continue
+        if job.agenda.fault is not None:
+            yield f'"{job.name}" is not scheduled any more: {job.agenda.fault}'
         instant = job.next_instant
         if instant is None or job.paused is not None or _open(job, reading) or job.removed:
             continue

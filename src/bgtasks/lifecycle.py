@@ -85,21 +85,25 @@ class Lifecycle:
             return
         if self._stopping is None:
             self._hurry = self.loop.create_future()
-            # In the scheduler's context, since a run may be what calls this.
-            self._stopping = self.loop.create_task(
-                self._stop(drain, timeout), name="bgtasks:stop", context=self._context.copy()
+            # In the scheduler's context, since a run may be what calls this; and not through the host's task
+            # factory, since an eager one may end it before it is known here.
+            self._stopping = asyncio.Task(
+                self._stop(drain, timeout, asyncio.current_task()),
+                loop=self.loop,
+                name="bgtasks:stop",
+                context=self._context.copy(),
             )
         if not drain and self._hurry is not None and not self._hurry.done():
             self._hurry.set_result(None)
         await asyncio.shield(self._stopping)
 
-    async def _stop(self, drain: float, timeout: float) -> None:
+    async def _stop(self, drain: float, timeout: float, caller: asyncio.Task[Any] | None) -> None:
         began = self._clock.monotonic()
         try:
             self._dispatcher.close()
             if self._watch is not None:
                 self._watch.stop()
-            await self._drain(drain)
+            await self._drain(drain, caller)
             for _ in range(2):  # a run that swallowed the first request gets a second one
                 pending = self._dispatcher.in_progress()
                 for task in pending:
@@ -112,12 +116,15 @@ class Lifecycle:
         self._dispatcher.outages.clear()
         self._bus.emit(SchedulerStopped(self._dispatcher.unfinished, self._clock.monotonic() - began))
 
-    async def _drain(self, seconds: float) -> None:
-        """Wait until the runs of tasks have ended, for so long, or until somebody is in a hurry."""
+    async def _drain(self, seconds: float, caller: asyncio.Task[Any] | None) -> None:
+        """Wait until the runs of tasks have ended, for so long, or until somebody is in a hurry.
+
+        A run that asks for the stop waits for it, so it is not waited for.
+        """
         assert self._hurry is not None
         until = self._clock.monotonic() + seconds
         while not self._hurry.done():
-            pending = self._dispatcher.in_progress(workers=False)
+            pending = [task for task in self._dispatcher.in_progress(workers=False) if task is not caller]
             left = until - self._clock.monotonic()
             if not pending or left <= 0:
                 return

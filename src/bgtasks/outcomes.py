@@ -47,7 +47,10 @@ class Failed:
     @property
     def reason(self) -> str:
         """The error in one line: its type and its message."""
-        text = str(self.error)
+        try:
+            text = str(self.error)
+        except Exception as error:  # noqa: BLE001 - the message of someone else's error
+            text = f"(its message cannot be shown: {type(error).__name__})"
         return f"{type(self.error).__name__}: {text}" if text else type(self.error).__name__
 
 

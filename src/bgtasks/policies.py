@@ -81,7 +81,8 @@ class Retry:
         object.__setattr__(self, "cap", _interval("Retry(cap=…)", self.cap))
         if self.seconds[0] > self.seconds[1]:
             raise InvalidTask(
-                f"Retry: cap ({spoken(self.seconds[1])}) lies below backoff ({spoken(self.seconds[0])})"
+                f"Retry: cap ({spoken(self.seconds[1])}) lies below backoff ({spoken(self.seconds[0])}); "
+                f"give a longer one: cap=…"
             )
 
     @property

@@ -178,6 +178,9 @@ def background_task[F: TaskFunction](
     Not promised: that it runs. `build_scheduler` decides that and keeps its reason in `decisions`.
     """
     trigger = as_trigger(interval)
+    source: object = interval_from
+    if source is not None and not isinstance(source, FromConfig):
+        raise InvalidTask(f'interval_from names its unit too, as in minutes("lint_minutes"), not {source!r}')
     needs = _needs(
         requires, requires_redis, requires_kg, requires_openrouter, requires_bot_runner, requires_config
     )
@@ -199,7 +202,7 @@ def background_task[F: TaskFunction](
                 requires_chat_llm=requires_chat_llm,
                 opt_in_config_flag=opt_in_config_flag,
                 scope=_scope(scope),
-                aliases=tuple(aliases),
+                aliases=_listed("aliases", aliases),
             ),
         )
 
@@ -256,7 +259,7 @@ def background_worker[F: TaskFunction](
                 requires_chat_llm=requires_chat_llm,
                 opt_in_config_flag=opt_in_config_flag,
                 scope=_scope(scope),
-                aliases=tuple(aliases),
+                aliases=_listed("aliases", aliases),
             ),
         )
 
@@ -275,8 +278,6 @@ def _record[F: TaskFunction](func: F, registry: Registry | None, spec: Spec) -> 
 def _needs(
     requires: Iterable[str], redis: bool, kg: bool, openrouter: bool, bot_runner: bool, config: bool
 ) -> tuple[str, ...]:
-    if isinstance(requires, str):
-        raise InvalidTask(f'requires is a tuple of names: requires=("{requires}",)')
     flags = {
         "redis": redis,
         "kg_manager": kg,
@@ -284,7 +285,18 @@ def _needs(
         "bot_runner": bot_runner,
         "config": config,
     }
-    return (*(name for name, needed in flags.items() if needed), *requires)
+    return (*(name for name, needed in flags.items() if needed), *_listed("requires", requires))
+
+
+def _listed(argument: str, names: Any) -> tuple[str, ...]:
+    """The names, unless someone left out the comma."""
+    if isinstance(names, str):
+        raise InvalidTask(f'{argument} is a tuple of names: {argument}=("{names}",)')
+    if isinstance(names, Iterable):
+        listed = tuple(names)
+        if all(isinstance(name, str) for name in listed):
+            return listed
+    raise InvalidTask(f'{argument} is a tuple of names, not {names!r}: {argument}=("name",)')
 
 
 def _scope(scope: str) -> Scope:

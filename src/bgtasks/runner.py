@@ -196,8 +196,10 @@ class Runner:
                 asyncio.get_running_loop().call_soon(_leave_the_loop, error)
                 outcome = Failed(error)
                 break
-            except GeneratorExit:  # the event loop is gone and takes the coroutine with it
-                raise
+            except GeneratorExit as error:
+                if not _goes_on(run):  # the event loop is gone and takes the coroutine with it
+                    raise
+                outcome = Failed(error)
             except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
                 outage = self._outage(error, run.work)
                 outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
@@ -302,6 +304,14 @@ def _may_try_again(run: Run) -> bool:
     """Whether a failed attempt may be followed by another: not once somebody asked the run to end."""
     retry = run.work.policy.retry
     return retry is not None and run.attempt < retry.attempts and not isinstance(run.ending, Cancelled)
+
+
+def _goes_on(run: Run) -> bool:
+    """Whether the run's asyncio task is the one that is being run."""
+    try:
+        return asyncio.current_task() is run.handle
+    except RuntimeError:  # no event loop
+        return False
 
 
 def _timed_out(run: Run) -> bool:

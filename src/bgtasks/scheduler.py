@@ -7,6 +7,7 @@ dispatcher makes a run of it or says why not (`dispatcher.py`), the runner runs 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from random import Random
 from types import TracebackType
@@ -24,7 +25,7 @@ from bgtasks.outcomes import Outcome, Skipped
 from bgtasks.policies import POLICY, Breaker, Policy, Retry, policy
 from bgtasks.runner import NOTHING, NewRunId, Unavailable, current_run, run_ids
 from bgtasks.slots import Slots
-from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
+from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, check_name, delay, place
 from bgtasks.stall import StallWatch
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse, parse_delay
 from bgtasks.wiring import Decision, Wired
@@ -73,7 +74,7 @@ class BackgroundScheduler:
         unavailable: Unavailable | None = None,
     ) -> None:
         self.bus = bus if bus is not None else EventBus()
-        self.stop_timeout = parse(stop_timeout)
+        self.stop_timeout = parse(stop_timeout, "stop_timeout")
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._jobs: dict[str, Job] = {}
@@ -87,9 +88,10 @@ class BackgroundScheduler:
             new_run_id=new_run_id or run_ids(),
             jobs=self._jobs,
         )
+        self._limited_groups = set[str | None](group_limits or {})
         self._watch = None
         if stall_after is not None and isinstance(self._clock, SystemClock):
-            self._watch = StallWatch(parse(stall_after), self.bus.emit)
+            self._watch = StallWatch(parse(stall_after, "stall_after"), self.bus.emit)
         self._lifecycle = Lifecycle(self.bus, self._clock, self._dispatcher, self._watch)
 
     # -- what there is ---------------------------------------------------------------------------
@@ -136,17 +138,18 @@ class BackgroundScheduler:
         """Whether what is due starts: the answer for a liveness probe.
 
         Red when the scheduler does not run, when its event loop stands still, when something has been due for
-        longer than `tolerance` and has not started, or when a run was told to end twice and goes on. Jobs
-        that are paused, or whose server does not answer, are as they should be. Any thread may ask.
+        longer than `tolerance` and has not started, when a trigger failed, so that its job will never be due
+        again, or when a run was told to end twice and goes on. Jobs that are paused, or whose server does not
+        answer, are as they should be. Any thread may ask.
         """
-        within = parse_delay(tolerance)
+        within = parse_delay(tolerance, "tolerance")
         problems: list[str] = []
         if not self.running:
             problems.append("the scheduler is not running: it was not started, or was stopped")
         else:
             if (stalled := self._watch and self._watch.stalled) and stalled[0] > within:
                 problems.append(
-                    f"the event loop has stood still for {stalled[0]:.0f} s, held by {stalled[1]}"
+                    f"the event loop has stood still for {stalled[0]:.1f} s, held by {stalled[1]}"
                 )
             problems.extend(overdue(tuple(self._jobs.values()), read(self._clock), within))
         return Health(not problems, tuple(problems), self.lag)
@@ -185,8 +188,13 @@ class BackgroundScheduler:
             InvalidTask: `func` cannot be called, a delay is negative, or a policy cannot be meant.
             DuplicateTask: The name is taken.
         """
+        check_name(name)
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
+        if isinstance(args, str) or not isinstance(args, Iterable):
+            raise InvalidTask(f'"{name}": args are a tuple of arguments, not {args!r}')
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise InvalidTask(f'"{name}": kwargs are a mapping of names to arguments, not {kwargs!r}')
         trigger = as_trigger(interval)
         policies = policy(name, overlap, catch_up, timeout, retry, breaker, group)
         self._add(
@@ -231,11 +239,11 @@ class BackgroundScheduler:
 
     def _add(self, job: Job) -> None:
         if (held := self._jobs.get(job.name)) is not None:
-            raise DuplicateTask(job.name, place(held.func), place(job.func))
+            going = "its last run, which was told to end and is still going"
+            raise DuplicateTask(job.name, going if held.removed else place(held.func), place(job.func))
         self._jobs[job.name] = job
         if self.running:
-            job.begin(read(self._clock))
-            self._dispatcher.place(job)
+            self._dispatcher.add(job, read(self._clock))
 
     def _agenda(self, trigger: Trigger, policies: Policy, jitter: float) -> Agenda:
         return agenda(trigger, policies.catch_up, jitter, self._random, self._clock)
@@ -248,7 +256,7 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        self._dispatcher.pause(self._job(name), reason)
+        self._dispatcher.pause(self._job(name), reason or "by hand")
 
     def resume(self, name: str) -> None:
         """End a pause, or close a breaker.
@@ -264,7 +272,8 @@ class BackgroundScheduler:
         """Run a task now and return how it ended, paused or not; its overlap policy and the limits hold.
 
         If the caller is cancelled, the run goes on. A plain interval is measured anew from its end, a fixed
-        rate or a calendar stays as it is.
+        rate or a calendar stays as it is. A run that waits for another one like this needs a free slot for
+        it: with a limit of one they would wait for each other.
 
         Returns:
             The run's outcome; `Skipped` with the reason if its policy did not let it run.
@@ -338,6 +347,10 @@ class BackgroundScheduler:
         if not await self._lifecycle.start():
             return
         jobs = self._jobs.values()
+        for group in self._limited_groups - {job.policy.group for job in jobs}:
+            logging.getLogger("bgtasks").warning(
+                'group_limits names "%s", which is the group of no task', group
+            )
         workers = sum(job.is_worker for job in jobs)
         rows = self._decisions.values()
         left_out = tuple((row.name, row.reason) for row in rows if row.reason is not None)
@@ -360,7 +373,7 @@ class BackgroundScheduler:
             InvalidTrigger: `drain` is no duration.
             BgTasksError: It is running in another event loop that is still open.
         """
-        await self._lifecycle.stop(parse_delay(drain), self.stop_timeout)
+        await self._lifecycle.stop(parse_delay(drain, "drain"), self.stop_timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()

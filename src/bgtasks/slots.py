@@ -19,16 +19,17 @@ class Slots:
         groups: Runs at once by group name. A group that is not named here has no limit of its own.
 
     Raises:
-        ConfigurationError: A limit below 1.
+        ConfigurationError: A limit below 1, or groups that are no mapping of names to limits.
     """
 
     def __init__(self, total: int | None, groups: Mapping[str, int]) -> None:
-        for label, limit in (
-            ("max_concurrent", total),
-            *((f"group_limits: {g}", n) for g, n in groups.items()),
-        ):
-            if limit is not None and (type(limit) is not int or limit < 1):
-                raise ConfigurationError(f"{label} is a number of runs, 1 or more, not {limit!r}")
+        names: object = groups
+        if not isinstance(names, Mapping) or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f'group_limits is a mapping such as {{"llm": 2}}, not {groups!r}')
+        if total is not None:
+            _check("max_concurrent", total)
+        for group, limit in groups.items():
+            _check(f'group_limits["{group}"]', limit)
         self._limits: dict[str | None, int] = dict(groups.items())
         if total is not None:
             self._limits[None] = total
@@ -83,3 +84,8 @@ class Slots:
         for each in {None, group}:
             if each in self._limits:
                 self._taken[each] += change
+
+
+def _check(label: str, limit: int) -> None:
+    if type(limit) is not int or limit < 1:
+        raise ConfigurationError(f"{label} is a number of runs, 1 or more, not {limit!r}")

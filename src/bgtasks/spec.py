@@ -24,6 +24,7 @@ __all__ = [
     "TaskFunction",
     "TaskSpec",
     "WorkerSpec",
+    "check_name",
     "days",
     "delay",
     "hours",
@@ -104,8 +105,7 @@ class Spec:
     aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or not isinstance(self.name, str):
-            raise InvalidTask(f'a task needs a name, not {self.name!r}: name="my_task"')
+        check_name(self.name)
         if not inspect.iscoroutinefunction(self.func):
             raise InvalidTask(f'"{self.name}" must be a coroutine function: write "async def"')
         fillable = {*RESOURCES, *(need for need in self.requires if "." not in need)}
@@ -175,6 +175,12 @@ class WorkerSpec(Spec):
             )
         if self.group is not None and self.scope is not Scope.LEADER:
             raise InvalidTask(f'"{self.name}": only a worker with scope="leader" has a group')
+
+
+def check_name(name: object) -> None:
+    """Raise `InvalidTask` unless a task can be called `name`: one line of text, and not nothing."""
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise InvalidTask(f'a task needs a name, not {name!r}: name="my_task"')
 
 
 def delay(task: str, label: str, value: Interval) -> float:

@@ -10,6 +10,7 @@ import contextvars
 import heapq
 from collections.abc import Callable, Iterable
 
+from bgtasks.agenda import LONG_STEP
 from bgtasks.clock import Clock, Reading, read
 from bgtasks.job import Job
 
@@ -20,10 +21,6 @@ LONGEST_SLEEP = 5.0
 
 CLOCK_STEP = 1.0
 """Seconds by which the wall clock must leave the monotonic one to count as having been set."""
-
-LONG_STEP = 3 * 3600.0
-"""Seconds of a step back of the wall clock up to which no cron tick runs twice; after a longer one the clock
-was wrong before, and cron jobs begin anew. Debian cron draws the line at the same place."""
 
 LATE = 1.0
 """Seconds by which a job is overdue rather than a little late; several such jobs are started spread out."""
@@ -118,7 +115,8 @@ class Timeline:
     @property
     def lag(self) -> float:
         """Seconds by which the event loop is late: how late the last tick was, or this one is already."""
-        overdue = self._clock.monotonic() - self._wakes_at if self._timer is not None else 0.0
+        waits = self._timer is not None or self._firing
+        overdue = self._clock.monotonic() - self._wakes_at if waits else 0.0
         return max(0.0, self._lag, overdue)
 
     def _arm(self) -> None:
@@ -191,7 +189,7 @@ class Timeline:
         self._offset += step
         for job in self._jobs():
             if job.agenda.at is not None and job.agenda.due is not None:
-                if step < -LONG_STEP:
+                if step < -LONG_STEP.total_seconds():
                     job.agenda.begin_anew(reading)
                 else:
                     job.agenda.follow_wall_clock(reading)

@@ -263,19 +263,21 @@ def _plain(interval: Interval) -> Every:
     return Every(interval)
 
 
-def parse(interval: Interval) -> float:
-    """The seconds of a duration as users write it.
+def parse(interval: Interval, label: str = "") -> float:
+    """The seconds of a duration as users write it; `label` says in an error what it is the duration of.
 
     Raises:
         InvalidTrigger: Not a duration, not above zero, not finite, or above a century.
     """
-    seconds = _seconds(interval)
+    seconds = _seconds(interval, label)
     if not 0 < seconds <= _LONGEST:
-        raise InvalidTrigger(f"an interval must be above zero and at most a century, not {interval!r}")
+        raise InvalidTrigger(
+            f"{_said(label)}an interval must be above zero and at most a century, not {interval!r}"
+        )
     return seconds
 
 
-def parse_delay(delay: Interval) -> float:
+def parse_delay(delay: Interval, label: str = "") -> float:
     """The seconds of a duration that may be zero, such as an initial delay.
 
     Raises:
@@ -283,34 +285,44 @@ def parse_delay(delay: Interval) -> float:
     """
     if type(delay) is float and 0 <= delay <= _LONGEST:
         return delay
-    seconds = _seconds(delay)
+    seconds = _seconds(delay, label)
     if not 0 <= seconds <= _LONGEST:
-        raise InvalidTrigger(f"a delay must be zero or more and at most a century, not {delay!r}")
+        raise InvalidTrigger(
+            f"{_said(label)}a delay must be zero or more and at most a century, not {delay!r}"
+        )
     return seconds
 
 
-def _seconds(interval: Interval) -> float:
+def _seconds(interval: Interval, label: str) -> float:
     if isinstance(interval, timedelta):
         return interval.total_seconds()
     if isinstance(interval, str):
-        return _parse_text(interval)
+        return _parse_text(interval, label)
     if isinstance(interval, bool) or not isinstance(interval, int | float):
-        raise InvalidTrigger(_no_interval(interval))
+        raise InvalidTrigger(_said(label) + _no_interval(interval))
     return float(interval) if abs(interval) <= _LONGEST else math.inf  # what is too much for a float, too
 
 
+def _said(label: str) -> str:
+    return f"{label}: " if label else ""
+
+
 def _no_interval(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value!r} is an instant, not an interval: say Once(…), or Every(…) for one after the other"
     return (
         f"{value!r} is not an interval: give seconds, a timedelta, a string such as "
         f'"90s", "4h" or "1d12h", or a trigger (Every, Cron, Once)'
     )
 
 
-def _parse_text(text: str) -> float:
+def _parse_text(text: str, label: str) -> float:
     parts = re.findall(_PART, text, re.IGNORECASE)
     if not parts or re.sub(_PART, "", text, flags=re.IGNORECASE).strip():
+        if text.startswith("@") or len(text.split()) == 5:
+            raise InvalidTrigger(f"{_said(label)}{text!r} is not an interval: say Cron({text!r})")
         raise InvalidTrigger(
-            f"{text!r} is not an interval: write a number and a unit (w d h m s ms), "
+            f"{_said(label)}{text!r} is not an interval: write a number and a unit (w d h m s ms), "
             f'such as "90s", "4h" or "1d12h"'
         )
     return math.fsum(float(number) * _UNITS[unit.lower()] for number, unit in parts) / 1000

@@ -8,13 +8,9 @@ from typing import Any
 
 import pytest
 
-from bgtasks import Breaker, Cron, Every, Retry, Trigger
+from bgtasks import Breaker, Retry
 from bgtasks.errors import InvalidTask
 from bgtasks.policies import POLICY, CatchUp, Overlap, Policy, policy
-
-GRID = Every(60, fixed_rate=True)
-OTHERS = ["queue", "cancel", "allow"]
-
 
 # -- retry ---------------------------------------------------------------------------------------
 
@@ -56,7 +52,7 @@ def test_a_cap_below_the_backoff_is_refused() -> None:
     with pytest.raises(InvalidTask) as refused:
         Retry(backoff="5m")
 
-    assert str(refused.value) == "Retry: cap (1m) lies below backoff (5m)"
+    assert str(refused.value).startswith("Retry: cap (1m) lies below backoff (5m)")
 
 
 # -- breaker -------------------------------------------------------------------------------------
@@ -93,19 +89,19 @@ def test_policies_do_not_change(value: object, field: str) -> None:
 
 
 def test_a_task_that_says_nothing_skips_overlaps_catches_up_once_and_has_no_limits() -> None:
-    assert policy("tidy", Every(60)) == POLICY
+    assert policy("tidy") == POLICY
     assert Policy(Overlap.SKIP, CatchUp.ONE, None, None, None, None) == POLICY
 
 
 def test_what_a_task_says_is_read() -> None:
-    made = policy("tidy", GRID, "queue", "all", "30s", Retry(), Breaker(), "llm")
+    made = policy("tidy", "queue", "all", "30s", Retry(), Breaker(), "llm")
 
     assert made == Policy(Overlap.QUEUE, CatchUp.ALL, 30.0, Retry(), Breaker(), "llm")
 
 
 @pytest.mark.parametrize("word", list(Overlap))
 def test_the_words_may_be_given_as_members_too(word: Overlap) -> None:
-    assert policy("tidy", GRID, word) == policy("tidy", GRID, str(word)) == Policy(overlap=word)
+    assert policy("tidy", word) == policy("tidy", str(word)) == Policy(overlap=word)
 
 
 @pytest.mark.parametrize("value", ["", "SKIP", "never", None, 1, True, [], {}])
@@ -115,7 +111,7 @@ def test_the_words_may_be_given_as_members_too(word: Overlap) -> None:
 )
 def test_another_word_is_refused_with_those_that_there_are(label: str, words: str, value: Any) -> None:
     with pytest.raises(InvalidTask) as refused:
-        policy("tidy", GRID, **{label: value})
+        policy("tidy", **{label: value})
 
     assert str(refused.value) == f'"tidy": {label} is one of {words}, not {value!r}'
 
@@ -123,7 +119,7 @@ def test_another_word_is_refused_with_those_that_there_are(label: str, words: st
 @pytest.mark.parametrize("value", [value for value in BAD_INTERVALS if value is not None])
 def test_a_timeout_that_is_no_interval_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTask) as refused:
-        policy("tidy", GRID, timeout=value)
+        policy("tidy", timeout=value)
 
     assert str(refused.value) == (
         f'"tidy": timeout is seconds above zero or a string such as "30s", not {value!r}'
@@ -133,7 +129,7 @@ def test_a_timeout_that_is_no_interval_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("value", [3, True, "3", [], {"attempts": 3}, Retry, Breaker()], ids=repr)
 def test_a_retry_of_another_kind_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTask) as refused:
-        policy("tidy", GRID, retry=value)
+        policy("tidy", retry=value)
 
     assert str(refused.value) == f'"tidy": retry is a Retry(…) or None, not {value!r}'
 
@@ -141,7 +137,7 @@ def test_a_retry_of_another_kind_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("value", [5, "5", [], Breaker, Retry()], ids=repr)
 def test_a_breaker_of_another_kind_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTask) as refused:
-        policy("tidy", GRID, breaker=value)
+        policy("tidy", breaker=value)
 
     assert str(refused.value) == f'"tidy": breaker is a Breaker(…) or None, not {value!r}'
 
@@ -149,7 +145,7 @@ def test_a_breaker_of_another_kind_is_refused(value: Any) -> None:
 @pytest.mark.parametrize("value", ["", 0, 7, True, ["llm"]])
 def test_a_group_without_a_name_is_refused(value: Any) -> None:
     with pytest.raises(InvalidTask) as refused:
-        policy("tidy", GRID, group=value)
+        policy("tidy", group=value)
 
     assert str(refused.value) == f'"tidy": group is a name, such as group="llm", not {value!r}'
 
@@ -157,30 +153,10 @@ def test_a_group_without_a_name_is_refused(value: Any) -> None:
 def test_each_error_names_its_own_task() -> None:
     for name in ("one", "two", "one"):
         with pytest.raises(InvalidTask, match=f'^"{name}": timeout is seconds'):
-            policy(name, GRID, timeout=-1)
+            policy(name, timeout=-1)
 
 
 def test_values_that_are_equal_and_of_another_type_are_not_mistaken_for_each_other() -> None:
-    assert policy("tidy", GRID, timeout=1).timeout == 1.0
+    assert policy("tidy", timeout=1).timeout == 1.0
     with pytest.raises(InvalidTask, match="timeout is seconds above zero"):
-        policy("tidy", GRID, timeout=True)
-
-
-# -- what means nothing for a trigger ------------------------------------------------------------
-
-
-@pytest.mark.parametrize("overlap", OTHERS)
-def test_an_overlap_of_runs_that_never_meet_is_refused_with_the_cure(overlap: str) -> None:
-    with pytest.raises(InvalidTask) as refused:
-        policy("tidy", Every("90s"), overlap)
-
-    assert str(refused.value) == (
-        f'"tidy": overlap="{overlap}" means nothing for a plain interval, which is measured from the end of '
-        "the previous run; say Every('1m30s', fixed_rate=True)"
-    )
-
-
-@pytest.mark.parametrize("overlap", OTHERS)
-@pytest.mark.parametrize("trigger", [GRID, Cron("* * * * *")], ids=str)
-def test_every_overlap_means_something_for_a_grid_and_a_calendar(trigger: Trigger, overlap: str) -> None:
-    assert policy("tidy", trigger, overlap).overlap == overlap
+        policy("tidy", timeout=True)

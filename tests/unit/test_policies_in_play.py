@@ -1,4 +1,4 @@
-"""Each policy under a scheduler, on virtual time: what a tick finds, what a stall leaves, what an operator says."""
+"""Each policy under a scheduler, on virtual time: what ticks find, stalls leave and operators say."""
 
 from __future__ import annotations
 
@@ -319,11 +319,12 @@ def test_failures_of_runs_beside_each_other_are_counted_together(stage: Stage) -
         ("allow", [Done(), Done(), Done()], [0, 10, 100]),
     ],
 )
+@pytest.mark.parametrize("fixed_rate", [True, False])
 def test_run_now_is_judged_by_the_overlap_policy_too(
-    overlap: str, outcomes: list[Outcome], times: list[float]
+    overlap: str, outcomes: list[Outcome], times: list[float], fixed_rate: bool
 ) -> None:
     stage = Stage()
-    stage.task("slow", Every(3600, fixed_rate=True), taking(30), 3000.0, overlap=overlap)
+    stage.task("slow", Every(3600, fixed_rate=fixed_rate), taking(30), 3000.0, overlap=overlap)
     got: dict[int, Outcome] = {}
 
     async def run(number: int, at: float) -> None:
@@ -409,7 +410,7 @@ def test_every_missed_tick_gets_its_run_the_oldest_first(trigger: Trigger, clock
     began = [at - first for at in stage.times["tidy"]]
     assert began[:2] + began[-1:] == [0, 60, 360]
     assert all(5 <= other - one <= 5.2 for one, other in itertools.pairwise(began[2:6]))  # never side by side
-    assert stage.heard.of(RunMissed) == stage.heard.of(RunSkipped) == []
+    assert (stage.heard.of(RunMissed), stage.heard.of(RunSkipped)) == ([], [])
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue", "allow"])
@@ -531,6 +532,24 @@ def test_a_second_stall_while_what_is_overdue_is_being_started_is_spread_too(sta
     assert max(instants.values()) <= 2  # one of those held back, and one that ran before
 
 
+@pytest.mark.parametrize("trigger", [GRID, CRON], ids=str)
+def test_a_tick_that_was_noticed_in_time_is_not_missed_because_it_is_spread(trigger: Trigger) -> None:
+    stage = Stage()
+    for number in range(100):
+        stage.task(f"t{number}", trigger, catch_up="none")
+
+    async def main() -> None:
+        await asyncio.sleep(130)
+        stage.clock.stall(55)  # the tick of the 180th second is noticed five seconds late
+        stage.times.clear()
+        await asyncio.sleep(12)
+
+    during(stage, main)
+
+    assert len(stage.times) == 100
+    assert stage.heard.of(RunMissed) == []
+
+
 def test_what_is_a_little_late_is_not_put_off(stage: Stage) -> None:
     for number in range(50):
         stage.task(f"t{number}", 60)
@@ -559,7 +578,7 @@ def test_jitter_is_neither_lateness_nor_drift(trigger: Trigger, catch_up: str) -
     times = stage.times["shaken"]
     assert all(0 <= at - first - 60 * step <= 45.001 for step, at in enumerate(times))
     assert len(times) >= (3600 - first) // 60 - 1
-    assert stage.heard.of(RunMissed) == stage.heard.of(RunSkipped) == []
+    assert (stage.heard.of(RunMissed), stage.heard.of(RunSkipped)) == ([], [])
 
 
 def test_jitter_outlives_another_interval(stage: Stage) -> None:
@@ -657,7 +676,7 @@ def test_a_lost_server_is_not_for_the_retry_but_for_the_outage(stage: Stage) -> 
 
     stage.play(30)
 
-    assert stage.heard.of(RunRetried) == stage.heard.of(TaskPaused) == []
+    assert (stage.heard.of(RunRetried), stage.heard.of(TaskPaused)) == ([], [])
     assert {type(outcome) for outcome in stage.heard.outcomes("tidy")} == {Deferred}
     assert len(stage.times["tidy"]) >= 4
 
@@ -822,13 +841,45 @@ def test_another_interval_while_the_breaker_is_open_loses_no_trial(interval: flo
     assert stage.times["moody"][1] == max(600, 100 + interval)
 
 
-def test_a_restart_tries_a_task_whose_breaker_was_open(stage: Stage) -> None:
-    stage.task("broken", 60, raising(ValueError("no")), breaker=Breaker(2, "1h"))
+@ALL
+def test_an_open_breaker_outlives_a_restart(trigger: Trigger) -> None:
+    stage, first = Stage(), begins(trigger)
+    stage.task("broken", trigger, raising(ValueError("no")), breaker=Breaker(2, "10m"))
 
-    stage.play(100)
-    stage.play(100)
+    stage.play(first + 90)
+    assert len(stage.times["broken"]) == 2
+    assert shown(stage, "broken").paused == "its breaker is open"
+    stage.play(700)
 
-    assert stage.times["broken"] == [0, 60, 100]
+    opened = first + 60
+    assert opened + 600 <= stage.times["broken"][2] <= opened + 660
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "deferred"])
+def test_a_trial_that_was_cancelled_or_deferred_decides_nothing(ending: str) -> None:
+    stage, turns = Stage(), itertools.count()
+
+    async def moody() -> object:
+        turn = next(turns)
+        if turn < 3:
+            raise ValueError("no")
+        if turn == 3 and ending == "deferred":
+            return Deferred("busy")
+        if turn == 3:
+            await asyncio.sleep(3600)
+        return None
+
+    stage.task("moody", GRID, moody, breaker=Breaker(3, "2m"), overlap="cancel")
+
+    stage.play(400)
+
+    assert [event.failures for event in stage.heard.of(RunFinished)][:5] == [1, 2, 3, 3, 0]
+    assert stage.heard.of(TaskResumed) == [TaskResumed("moody", "a run went well")]
+    assert len(stage.heard.of(TaskPaused)) == 1
+    resumed = stage.heard.events.index(TaskResumed("moody", "a run went well"))
+    assert [event.outcome for event in stage.heard.events[:resumed] if isinstance(event, RunFinished)][
+        -1
+    ] == Done()
 
 
 # -- limits --------------------------------------------------------------------------------------
@@ -1086,6 +1137,26 @@ def test_a_run_in_progress_goes_on_and_a_resume_before_its_end_changes_nothing(s
     assert skips(stage, "slow") == []
 
 
+@ALL
+def test_what_waits_for_a_slot_when_its_task_is_paused_does_not_run(trigger: Trigger) -> None:
+    stage, first = Stage(max_concurrent=1), begins(trigger)
+    stage.task("hog", 3600, sleeping(50), initial_delay=max(0, first - 1))
+    stage.task("tidy", trigger)
+
+    async def main() -> None:
+        await asyncio.sleep(first + 10)
+        stage.scheduler.pause("tidy")
+        await asyncio.sleep(45)
+        assert skips(stage, "tidy") == [(first, "paused: by hand")]
+        stage.scheduler.resume("tidy")
+        await asyncio.sleep(10)
+
+    during(stage, main)
+
+    expected = first + 55 if trigger == PLAIN else first + 60
+    assert stage.times["tidy"] == [expected]
+
+
 def test_a_resume_before_a_plain_interval_came_due_does_not_bring_it_forward(stage: Stage) -> None:
     stage.task("tidy", 60)
 
@@ -1165,13 +1236,14 @@ def test_a_resume_while_a_run_by_hand_goes_on_says_nothing_of_a_skip(stage: Stag
 
 
 def test_another_trigger_during_a_pause_is_what_the_resume_goes_by(stage: Stage) -> None:
-    for name, trigger in [("grid", GRID), ("cron", Cron("*/5 * * * *")), ("past", Once(wall(1)))]:
+    others: dict[str, Trigger] = {"grid": GRID, "cron": Cron("*/5 * * * *"), "past": Once(wall(1))}
+    for name in others:
         stage.task(name, 60)
         stage.scheduler.pause(name)
 
     async def main() -> None:
         await asyncio.sleep(70)  # they came due
-        for name, trigger in [("grid", GRID), ("cron", Cron("*/5 * * * *")), ("past", Once(wall(1)))]:
+        for name, trigger in others.items():
             stage.scheduler.reschedule(name, trigger)
             stage.scheduler.resume(name)
         await asyncio.sleep(250)
@@ -1423,15 +1495,6 @@ def test_what_is_no_interval_is_refused_and_the_old_one_stays(stage: Stage, inte
     assert shown(stage, "tidy").when == "every 1m"
 
 
-def test_a_policy_that_means_nothing_for_the_new_trigger_refuses_it(stage: Stage) -> None:
-    stage.task("tidy", GRID, overlap="queue")
-
-    with pytest.raises(InvalidTask, match='overlap="queue" means nothing for a plain interval'):
-        stage.scheduler.reschedule("tidy", 30)
-
-    assert shown(stage, "tidy").when == "every 1m at a fixed rate"
-
-
 def test_a_worker_has_no_schedule(registry: Registry) -> None:
     @background_worker(registry=registry)
     async def journal() -> None: ...
@@ -1636,7 +1699,10 @@ def test_a_task_that_is_skipped_and_one_that_is_missed_say_so(stage: Stage) -> N
         assert shown(stage, "slow").last_outcome == Skipped(STILL)
         stage.clock.stall(85)
         await stage.clock.settle()
-        assert shown(stage, "cron").last_outcome == Missed('noticed 35 s late; catch_up="none"', 1)
+        last = shown(stage, "cron").last_outcome
+        assert isinstance(last, Missed)
+        assert last.ticks == 1
+        assert last.reason.startswith("noticed 35")
 
     during(stage, main)
 
@@ -1693,8 +1759,10 @@ def test_health_is_red_while_the_event_loop_does_not_get_to_what_is_due(stage: S
 
     during(stage, main)
 
-    # 25 s is by how much the tick of the 20th second is late at the 45th
-    assert answers == [(False, ('"tidy" was due 25 s ago and has not started',), 25)] * 2
+    # It is the 45th second: the tick of the 20th is late by 25, that which is being held by 40.
+    for ok, problems, lag in answers:
+        assert (ok, problems) == (False, ('"tidy" was due 25 s ago and has not started',))
+        assert 25 <= lag <= 40
 
 
 @pytest.mark.parametrize("tolerance", [-1, float("nan"), "soon", None])
@@ -1719,10 +1787,13 @@ def test_an_unknown_name_is_an_error_with_the_nearest_one(
     stage.task("extract", 60)
 
     async def main() -> None:
-        with pytest.raises(UnknownTask) as unknown:
+        async def ask() -> None:
             answer = getattr(stage.scheduler, method)("extrakt", *more)
             if asyncio.iscoroutine(answer):
                 await answer
+
+        with pytest.raises(UnknownTask) as unknown:
+            await ask()
         assert str(unknown.value) == 'no task is called "extrakt": did you mean "extract"?'
 
     during(stage, main)
@@ -1743,53 +1814,78 @@ HEARD: list[type[Any]] = [
 
 
 @pytest.mark.parametrize("at", HEARD, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("first_step", [True, False], ids=["in its first step", "after an await"])
 @ALL
-def test_an_interrupt_in_a_listener_costs_no_task_its_turn_and_no_slot(trigger: Trigger, at: Any) -> None:
+def test_an_interrupt_in_a_listener_costs_no_task_its_turn_and_no_slot(
+    trigger: Trigger, first_step: bool, at: Any
+) -> None:
     stage = Stage(max_concurrent=1)
     turns, pressed = itertools.count(), list[Event]()
-    busy = Busy(0, 20)
+    busy, most = list[str](), list[int]()
 
     def press_once(event: Event) -> None:
-        if isinstance(event, at) and not pressed:
+        if isinstance(event, at) and not pressed and stage.clock.monotonic() < 1400:
             pressed.append(event)
             raise KeyboardInterrupt
 
     async def eventful() -> None:
         turn = next(turns)
+        if not first_step:
+            await asyncio.sleep(1)
         if turn < 4:
             raise ValueError("no")
         if turn == 5:
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(3600)
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(3600)
+            for _ in range(2):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(3600)
+
+    def counted(name: str, does: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        async def body() -> None:
+            busy.append(name)
+            most.append(len(busy))
+            try:
+                await does()
+            finally:
+                busy.remove(name)
+
+        return body
 
     stage.scheduler.bus.subscribe(press_once)
-    stage.task("eventful", trigger, eventful, timeout=30, retry=Retry(2, 1), breaker=Breaker(2, 90))
-    stage.task("other", trigger, busy)
+    stage.task(
+        "eventful",
+        trigger,
+        counted("eventful", eventful),
+        timeout=30,
+        retry=Retry(2, 1),
+        breaker=Breaker(2, 90),
+    )
+    for name in ("other", "another"):
+        stage.task(name, trigger, counted(name, taking(0, 20)))
     loop = VirtualLoop(stage.clock)
+    loop.set_exception_handler(lambda *_: None)
 
     async def main() -> None:
         async with stage.scheduler:
             await asyncio.sleep(600)
             stage.clock.stall(200)
             await asyncio.sleep(600)
-            for name in ("eventful", "other"):
-                stage.times[name].clear()
-            await asyncio.sleep(300)
+            for times in stage.times.values():
+                times.clear()
+            await asyncio.sleep(600)
 
     host = loop.create_task(main(), context=contextvars.Context())
-    loop.set_exception_handler(lambda *_: None)
-    with suppress(KeyboardInterrupt):
-        loop.run_until_complete(host)
-    loop.run_until_complete(host)
+    left = 0
+    while not host.done():
+        try:
+            loop.run_until_complete(host)
+        except KeyboardInterrupt:
+            left += 1
     loop.close()
 
-    if not pressed:
-        assert at is RunMissed or (at is RunSkipped and trigger == PLAIN)
-    assert busy.most <= 1
-    assert len(stage.times["eventful"]) >= 3
-    assert len(stage.times["other"]) >= 3
+    assert left == len(pressed)
+    assert pressed or trigger == PLAIN  # whose ticks are neither missed nor, here, skipped
+    assert max(most) == 1
+    assert {name for name, times in stage.times.items() if len(times) < 3} == set()
 
 
 def test_the_clocks_of_these_tests_differ_in_what_they_say() -> None:

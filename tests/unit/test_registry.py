@@ -246,7 +246,6 @@ def test_tasks_that_say_the_same_share_their_policies(registry: Registry) -> Non
 
 BAD_POLICIES: list[tuple[dict[str, Any], str]] = [
     ({"overlap": "never"}, 'overlap is one of "skip", "queue", "cancel", "allow", not \'never\''),
-    ({"overlap": "queue"}, 'overlap="queue" means nothing for a plain interval'),
     ({"catch_up": 1}, 'catch_up is one of "one", "none", "all", not 1'),
     ({"timeout": 0}, 'timeout is seconds above zero or a string such as "30s", not 0'),
     ({"retry": 3}, r"retry is a Retry\(…\) or None, not 3"),

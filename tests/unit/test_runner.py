@@ -729,10 +729,13 @@ def test_an_interrupt_in_a_listener_leaves_the_event_loop_and_the_run_ends_all_t
             await asyncio.wait([task])
 
     host = loop.create_task(main())
-    with suppress(KeyboardInterrupt):
-        loop.run_until_complete(host)
-    loop.run_until_complete(host)
-    loop.run_until_complete(asyncio.sleep(100))
+    while not host.done():
+        with suppress(KeyboardInterrupt):
+            loop.run_until_complete(host)
+    rest = loop.create_task(asyncio.sleep(100))
+    while not rest.done():
+        with suppress(KeyboardInterrupt):
+            loop.run_until_complete(rest)
     if run.handle is not None and run.handle.done() and not run.handle.cancelled():
         run.handle.exception()
     loop.close()

@@ -53,7 +53,7 @@ def test_a_limit_below_one_or_of_another_kind_is_refused(limit: Any) -> None:
 
     with pytest.raises(ConfigurationError) as refused:
         Slots(None, {"llm": limit})
-    assert str(refused.value) == f"group_limits: llm is a number of runs, 1 or more, not {limit!r}"
+    assert str(refused.value) == f'group_limits["llm"] is a number of runs, 1 or more, not {limit!r}'
 
 
 def test_who_finds_no_slot_gets_the_next_one_in_the_order_of_arrival() -> None:

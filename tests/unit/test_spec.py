@@ -10,7 +10,7 @@ import pytest
 
 from bgtasks import Every, days, hours, minutes, seconds
 from bgtasks.errors import InvalidTask, InvalidTrigger
-from bgtasks.policies import POLICY, Overlap, Policy
+from bgtasks.policies import POLICY
 from bgtasks.spec import RESOURCES, FromConfig, Scope, TaskSpec, WorkerSpec, parameters
 
 
@@ -33,19 +33,6 @@ def test_a_plain_task_needs_nothing_and_runs_on_every_node() -> None:
     assert spec.policy is POLICY
 
 
-@pytest.mark.parametrize("overlap", [Overlap.QUEUE, Overlap.CANCEL, Overlap.ALLOW], ids=str)
-def test_an_overlap_policy_that_means_nothing_for_the_trigger_is_refused_with_the_cure(
-    overlap: Overlap,
-) -> None:
-    with pytest.raises(InvalidTask) as refused:
-        task(policy=Policy(overlap=overlap))
-
-    assert str(refused.value) == (
-        f'"tidy": overlap="{overlap}" means nothing for a plain interval, which is measured from the end of '
-        "the previous run; say Every('1m', fixed_rate=True)"
-    )
-
-
 def test_a_spec_does_not_change() -> None:
     spec = task()
 
@@ -56,7 +43,7 @@ def test_a_spec_does_not_change() -> None:
 @pytest.mark.parametrize("name", ["", None, 7])
 @pytest.mark.parametrize("kind", [task, worker])
 def test_a_spec_without_a_name_is_refused(kind: Any, name: Any) -> None:
-    with pytest.raises(InvalidTask, match=f'a task needs a name, not {name!r}: name="my_task"'):
+    with pytest.raises(InvalidTask, match=f'a task needs a name,.* not {name!r}: name="my_task"'):
         kind(name=name)
 
 

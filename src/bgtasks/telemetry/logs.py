@@ -46,7 +46,8 @@ class LogListener:
 
     Successful runs are at DEBUG. A failure is at ERROR with its traceback; while the same error repeats,
     only every power of two of it is, without the traceback, and the recovery is said; so it is with ticks
-    that are skipped or missed for the same reason. A lost server is said once, and once more when it is back.
+    that are skipped or missed for the same reason, and with attempts. A lost server is said once, and once
+    more when it is back.
     """
 
     def __init__(self, logger: logging.Logger | None = None) -> None:
@@ -61,7 +62,7 @@ class LogListener:
         bound = contextvars.Context().run(bind_contextvars, task="", run_id="")
         self._task, self._run_id = bound["task"].var, bound["run_id"].var
         self._failing: dict[str, str] = {}
-        self._idle: dict[str, _Row] = {}
+        self._repeated: dict[str, dict[str, _Row]] = {}
         self._writers: dict[type[Any], Callable[[Any], None]] = {
             SchedulerStarted: self._scheduler_started,
             SchedulerStopped: self._scheduler_stopped,
@@ -103,10 +104,10 @@ class LogListener:
     def _run_started(self, event: RunStarted) -> None:
         self._task.set(event.task)
         self._run_id.set(event.run_id)
-        if self._idle and (row := self._idle.get(event.task)) is not None:
-            if row.broken:  # two runs with nothing left out between them
-                del self._idle[event.task]
-            row.broken = True
+        if self._repeated and (rows := self._repeated.get(event.task)) is not None:
+            self._repeated[event.task] = {cause: row for cause, row in rows.items() if not row.broken}
+            for row in rows.values():  # a second run without it ends the row
+                row.broken = True
         if self._logger.isEnabledFor(logging.DEBUG):
             self._log.debug("run started")
 
@@ -151,33 +152,32 @@ class LogListener:
             self._log.log(level, "run failed again", reason=failed.reason, failures=failures, **fields)
 
     def _run_skipped(self, event: RunSkipped) -> None:
-        self._left_out("run skipped", event.reason, event)
+        due = event.due.isoformat()
+        self._sparsely("run skipped", event.reason, task=event.task, due=due, reason=event.reason)
 
     def _run_missed(self, event: RunMissed) -> None:
-        self._left_out("ticks missed", "", event, ticks=event.ticks)
-
-    def _left_out(self, text: str, cause: str, event: RunSkipped | RunMissed, **fields: Any) -> None:
-        """Say that a tick has no run: the 1st, 2nd, 4th, 8th … time in a row for one cause, else at DEBUG."""
-        row = self._idle.get(event.task)
-        if row is None or row.cause != text + cause:
-            row = self._idle[event.task] = _Row(text + cause)
-        row.count, row.broken = row.count + 1, False
-        level = logging.WARNING if row.count & (row.count - 1) == 0 else logging.DEBUG
-        if self._logger.isEnabledFor(level):
-            if row.count > 1:
-                fields["times"] = row.count
-            due = event.due.isoformat()
-            self._log.log(level, text, task=event.task, due=due, reason=event.reason, **fields)
+        due = event.due.isoformat()
+        self._sparsely("ticks missed", "", task=event.task, due=due, reason=event.reason, ticks=event.ticks)
 
     def _run_retried(self, event: RunRetried) -> None:
-        self._log.warning(
+        self._sparsely(
             "attempt failed; trying again",
+            f"{event.attempt} {event.reason}",
             task=event.task,
             run_id=event.run_id,
             attempt=event.attempt,
             delay=round(event.delay, 3),
             reason=event.reason,
         )
+
+    def _sparsely(self, text: str, cause: str, *, task: str, **fields: Any) -> None:
+        """Warn the 1st, 2nd, 4th, 8th … time in a row that a task has this for one cause, else at DEBUG."""
+        row = self._repeated.setdefault(task, {}).setdefault(text + cause, _Row())
+        row.count, row.broken = row.count + 1, False
+        level = logging.WARNING if row.count & (row.count - 1) == 0 else logging.DEBUG
+        if row.count > 1:
+            fields["times"] = row.count
+        self._log.log(level, text, task=task, **fields)
 
     def _run_stuck(self, event: RunStuck) -> None:
         self._log.error(
@@ -211,12 +211,11 @@ class LogListener:
 
 
 class _Row:
-    """Ticks of one task that had no run for the same cause, one after the other."""
+    """The same thing about the same task, one time after the other."""
 
-    __slots__ = ("broken", "cause", "count")
+    __slots__ = ("broken", "count")
 
-    def __init__(self, cause: str) -> None:
-        self.cause = cause
+    def __init__(self) -> None:
         self.count = 0
         self.broken = False
 
