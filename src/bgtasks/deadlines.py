@@ -63,14 +63,15 @@ class Deadlines[K: Hashable]:
     def _look(self, line: _Line[K]) -> None:
         assert self._loop is not None
         now = self._loop.time()
-        while line.due:
-            key, due = next(iter(line.due.items()))
-            if due > now:
-                self._arm(line, due)
-                return
-            del line.due[key]
-            self._expired(key)  # it may watch anew; the timer counts as set until the line was seen through
-        line.timer = None
+        try:
+            while line.due and line.earliest <= now:
+                key = next(iter(line.due))
+                del line.due[key]
+                self._expired(key)  # it may watch anew: the timer counts as set until all were seen
+        finally:
+            line.timer = None
+            if line.due:
+                self._arm(line, line.earliest)
 
 
 class _Line[K]:
@@ -81,3 +82,8 @@ class _Line[K]:
     def __init__(self) -> None:
         self.due: dict[K, float] = {}
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def earliest(self) -> float:
+        """The instant at which the first key's time is over."""
+        return next(iter(self.due.values()))

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from datetime import datetime, timedelta
+from asyncio import CancelledError
+from datetime import datetime
 from random import Random
 from typing import cast
 
 from bgtasks.agenda import PassedOver
 from bgtasks.clock import Clock, Reading
-from bgtasks.events import EventBus, RunMissed, RunSkipped, TaskPaused, TaskResumed, WorkerRestarted
+from bgtasks.events import EventBus, RunMissed, RunSkipped, WorkerRestarted
 from bgtasks.job import Job, Request
 from bgtasks.outages import HEALTHY, Outages
-from bgtasks.outcomes import Cancelled, Deferred, Missed, Outcome
+from bgtasks.outcomes import Cancelled, Deferred, Failed, Missed, Outcome
+from bgtasks.pauses import Pauses
 from bgtasks.policies import Overlap
 from bgtasks.runner import NewRunId, Run, Runner, Unavailable
 from bgtasks.slots import Slots
@@ -27,6 +29,10 @@ from bgtasks.timeline import Timeline
 __all__ = ["Dispatcher"]
 
 STOPPED = "the scheduler was stopped"
+LAST_BREATH = 1.0
+"""Seconds to admit nothing for, after the host cancelled a run: `asyncio.run` does so at its end, and what
+began then would be destroyed."""
+
 _EAGER_ALREADY = (None, asyncio.eager_task_factory)
 """Task factories that are no reason to begin a run otherwise than we do."""
 
@@ -58,8 +64,9 @@ class Dispatcher:
         self._new_run_id = new_run_id
         self._jobs = jobs
         self.timeline = Timeline(clock, self._fire, jobs.values)
+        self.pauses = Pauses(bus, clock, self.place)
         self.outages = Outages(bus, clock, random, jobs.values, self.place)
-        self._runs: dict[asyncio.Task[Outcome], tuple[Job, Run]] = {}
+        self._loop_ends = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
 
@@ -99,6 +106,7 @@ class Dispatcher:
         job.removed = True
         self.timeline.put(job)
         self._decline_waiting(job, "the task was removed")
+        self.outages.give_up(job)
         for run in job.runs:
             self._runner.cancel(run, Cancelled("the task was removed"))
         self._drop_removed(job)
@@ -117,19 +125,21 @@ class Dispatcher:
     def in_progress(self, of: Job | None = None, *, workers: bool = True) -> list[asyncio.Task[Outcome]]:
         """The asyncio tasks of the runs that have not ended, of all jobs or of one."""
         return [
-            task
-            for task, (job, _) in self._runs.items()
-            if not task.done() and (workers or not job.is_worker) and of in (None, job)
+            run.handle
+            for job in (self._jobs.values() if of is None else (of,))
+            for run in job.runs
+            if run.handle is not None and not run.handle.done() and (workers or not job.is_worker)
         ]
 
-    def cancel(self, task: asyncio.Task[Outcome]) -> None:
-        """Ask a run to end, since the scheduler stops."""
-        self._runner.cancel(self._runs[task][1], Cancelled(STOPPED), insist=False)
+    def cancel_all(self) -> None:
+        """Ask each run to end, since the scheduler stops."""
+        for job in self._jobs.values():
+            for run in job.runs:
+                self._runner.cancel(run, Cancelled(STOPPED), insist=False)
 
     def forget(self) -> None:
         """Let go of the runs of an event loop that was closed under them."""
         self.close()
-        self._runs.clear()
         self._slots.clear()
         self.outages.clear()
         for job in self._jobs.values():
@@ -167,10 +177,10 @@ class Dispatcher:
         if due is None:
             return
         if job.paused is not None or job.open_until is not None:
-            reason = self._held_back(job, reading.mono)
+            reason = self.pauses.reason(job, reading.mono)
             if reason is not None:
                 self._skip(job, due, reason)
-                self._put_off(job)
+                self.pauses.put_off(job)
                 return
         if job.runs or job.waiting is not None or self._slots.limited:
             self.offer(Request(job, due))
@@ -194,7 +204,8 @@ class Dispatcher:
                 self._decline(overtaken, "overtaken by a later one")
             if overlap is Overlap.CANCEL:
                 for run in job.runs:
-                    self._runner.cancel(run, Cancelled("its next run is due"))
+                    if run.ending is None:  # one that was told already is told again by itself
+                        self._runner.cancel(run, Cancelled("its next run is due"))
 
     def _admit(self, request: Request) -> None:
         job = request.job
@@ -206,18 +217,19 @@ class Dispatcher:
         self._begin(job, request.due, request.answer)
 
     def _begin(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
+        run: Run | None = None
         try:
-            run = Run(job, self._new_run_id(), due, job.failures, answer=answer)
+            run = Run(job, self._new_run_id(), due, answer)
             job.run_begins(run)
             if job.is_worker and job.started > 1:
                 self._bus.emit(WorkerRestarted(job.name, run.run_id, job.started - 1))
             task = self._task(run)
-        except BaseException as error:  # an id or a task factory of the host's
-            self._not_begun(job, due, answer, error)
+        except BaseException as error:  # an id or a task factory of the host's, or an interrupt in a listener
+            if run is None or run.outcome is None:
+                self._not_begun(job, due, answer, error)
             raise
         if task.done():
             return
-        self._runs[task] = (job, run)
         self._runner.limit(run)
         if job.is_worker and job.wait is not None:
             assert self._loop is not None
@@ -230,9 +242,9 @@ class Dispatcher:
         coroutine = self._runner.run(run)
         if self._loop.get_task_factory() in _EAGER_ALREADY:
             return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
+        run.began = self._clock.monotonic()
         try:
             run.handle = self._loop.create_task(coroutine, name=name, context=context)
-            run.began = self._clock.monotonic()
         except BaseException:
             coroutine.close()
             raise
@@ -259,22 +271,22 @@ class Dispatcher:
 
     def _ended(self, run: Run) -> None:
         job = cast(Job, run.work)
-        if run.handle is not None:
-            self._runs.pop(run.handle, None)
         if run not in job.runs:  # of an event loop that was given up
             return
         was_open = job.open_until
         job.run_ended(run)
         if run.answer is not None and not run.answer.done():
             run.answer.set_result(run.outcome or Cancelled())
-        if job.open_until != was_open:
-            self._say_breaker(job, run.ended)
+        # Nobody but the host cancels a run without a word to it, and then its event loop is about to end.
+        self._loop_ends = isinstance(run.outcome, Failed) and isinstance(run.outcome.error, CancelledError)
         if self._slots.limited:
             self._free_slot(job)
         if job.removed:
             self._drop_removed(job)
         elif self._loop is not None:
             self._go_on(job, run)
+        if job.open_until != was_open:
+            self.pauses.say_breaker(job, run.ended)
 
     def _go_on(self, job: Job, run: Run) -> None:
         """The job's next instant, and its next run if one waits for the end of this."""
@@ -282,13 +294,15 @@ class Dispatcher:
             job.agenda.ended(run.ended)
             if job.open_until is not None and job.agenda.due is not None:
                 job.agenda.due = max(job.agenda.due, job.open_until)
-        if job.wait is not None or isinstance(run.outcome, Deferred):
-            self.outages.heed(job, run.outcome)
         if job.queued is not None and not job.runs:
             request, job.queued = job.queued, None
             self._admit_soon(request)
-        if job.agenda.waits_for_end or job.wait is not None or job.agenda.behind is not None:
-            self.place(job)
+        try:
+            if job.wait is not None or isinstance(run.outcome, Deferred):
+                self.outages.heed(job, run.outcome)
+        finally:
+            if job.agenda.waits_for_end or job.wait is not None or job.agenda.behind is not None:
+                self.place(job)
 
     def _free_slot(self, job: Job) -> None:
         if self._slots.limited and job.limited:
@@ -301,7 +315,8 @@ class Dispatcher:
         """Admit a run that waited, from a callback of its own: a row of short ones must not nest."""
         request.job.waiting = request
         if self._loop is not None:
-            self._loop.call_soon(self._admit_waiting, request, context=self._context.copy())
+            delay = LAST_BREATH if self._loop_ends else 0.0
+            self._loop.call_later(delay, self._admit_waiting, request, context=self._context.copy())
 
     def _admit_waiting(self, request: Request) -> None:
         job = request.job
@@ -311,12 +326,12 @@ class Dispatcher:
             return
         job.waiting = None
         # What runs by itself obeys a pause that came while it waited.
-        reason = self._held_back(job, self._clock.monotonic()) if request.answer is None else None
+        reason = self.pauses.reason(job, self._clock.monotonic()) if request.answer is None else None
         if reason is not None:
             if request.has_slot:
                 self._free_slot(job)
             self._decline(request, reason)
-            self._put_off(job)
+            self.pauses.put_off(job)
         elif request.has_slot:
             self._begin(job, request.due, request.answer)
         else:
@@ -325,38 +340,6 @@ class Dispatcher:
     def _seems_healthy(self, job: Job, run: Run) -> None:
         if run in job.runs and job.wait is not None:
             self.outages.found(job)
-
-    # -- pauses ----------------------------------------------------------------------------------
-
-    def pause(self, job: Job, reason: str) -> None:
-        """Skip the job's ticks until `resume`."""
-        if job.paused is None:
-            job.paused = reason
-            self._bus.emit(TaskPaused(job.name, reason))
-
-    def resume(self, job: Job) -> None:
-        """End a pause, also one by the breaker."""
-        if job.paused is None and job.open_until is None:
-            return
-        put_off = job.open_until is not None or job.agenda.due is None
-        job.paused = job.open_until = None
-        if put_off and job.agenda.waits_for_end and not job.busy and self.admits:
-            job.agenda.due = self._clock.monotonic()
-            self.place(job)
-        self._bus.emit(TaskResumed(job.name, "resumed"))
-
-    def _put_off(self, job: Job) -> None:
-        """Keep the due run of a plain interval, which has no other tick, until the pause is over."""
-        if job.agenda.waits_for_end and job.paused is None:
-            job.agenda.due = job.open_until
-            self.place(job)
-
-    def _held_back(self, job: Job, mono: float) -> str | None:
-        if job.paused is not None:
-            return f"paused: {job.paused}"
-        if job.open_until is not None and job.open_until > mono:
-            return "its breaker is open"
-        return None
 
     # -- what is said ----------------------------------------------------------------------------
 
@@ -378,11 +361,3 @@ class Dispatcher:
         reason = f'noticed {round(late, 1):g} s late; catch_up="{job.policy.catch_up}"'
         job.last_outcome = Missed(reason, missed.ticks)
         self._bus.emit(RunMissed(job.name, missed.since, missed.ticks, reason))
-
-    def _say_breaker(self, job: Job, mono: float) -> None:
-        if job.open_until is None:
-            self._bus.emit(TaskResumed(job.name, "a run went well"))
-            return
-        seconds = job.open_until - mono
-        reason = f"{job.failures} failures in a row, the last: {getattr(job.last_outcome, 'reason', '')}"
-        self._bus.emit(TaskPaused(job.name, reason, self._clock.now() + timedelta(seconds=seconds)))

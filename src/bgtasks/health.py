@@ -69,11 +69,14 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
     def wall(instant: float | None) -> datetime | None:
         return None if instant is None else reading.wall + timedelta(seconds=instant - reading.mono)
 
-    runs = tuple(job.runs)
+    runs, instant = tuple(job.runs), job.next_instant
+    known = instant is not None and job.entry and job.paused is None
+    if known and job.open_until is not None and job.open_until > max(instant or 0.0, reading.mono):
+        known = False  # a tick that its breaker will skip
     return JobSnapshot(
         name=job.name,
         when=str(job.trigger),
-        next_run=wall(job.next_instant) if job.paused is None and job.entry else None,
+        next_run=wall(instant) if known else None,
         running=len(runs),
         running_since=wall(runs[0].began) if runs else None,
         last_outcome=job.last_outcome,

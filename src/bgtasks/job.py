@@ -14,7 +14,7 @@ from bgtasks.backoff import Backoff
 from bgtasks.clock import Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
 from bgtasks.policies import POLICY, Policy
-from bgtasks.runner import NOTHING, Run, Work, failures_after
+from bgtasks.runner import NOTHING, Run, Work
 from bgtasks.spec import TaskFunction
 from bgtasks.triggers import Every, Trigger
 
@@ -65,7 +65,6 @@ class Job(Work):
         queued: A run that waits for the present one to end.
         waiting: A run that waits for a free slot.
         started: How many runs began since the scheduler did.
-        failures: Failed runs in a row.
         last_ended: The monotonic instant at which a run ended last.
         paused: Why it is paused by hand.
         open_until: Until when its breaker pauses it.
@@ -74,7 +73,7 @@ class Job(Work):
 
     # There may be a hundred thousand: no dictionary each, no list before the first run.
     __slots__ = (
-        "agenda", "entry", "failures", "held", "initial_delay", "is_worker", "last_ended", "last_outcome",
+        "agenda", "entry", "held", "initial_delay", "is_worker", "last_ended", "last_outcome",
         "open_until", "paused", "queued", "removed", "runs", "started", "trigger", "wait", "waiting",
     )  # fmt: skip
 
@@ -103,7 +102,6 @@ class Job(Work):
         self.queued: Request | None = None
         self.waiting: Request | None = None
         self.started = 0
-        self.failures = 0
         self.last_outcome: Outcome | None = None
         self.last_ended: float | None = None
         self.paused: str | None = None
@@ -141,7 +139,6 @@ class Job(Work):
         """Note a run that has ended, and how."""
         self.runs = () if len(self.runs) == 1 else tuple(each for each in self.runs if each is not run)
         self.last_outcome, self.last_ended = run.outcome, run.ended
-        self.failures = failures_after(run)
         breaker = self.policy.breaker
         if breaker is None or self.failures < breaker.after:
             self.open_until = None

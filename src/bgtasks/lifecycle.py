@@ -105,10 +105,8 @@ class Lifecycle:
                 self._watch.stop()
             await self._drain(drain, caller)
             for _ in range(2):  # a run that swallowed the first request gets a second one
-                pending = self._dispatcher.in_progress()
-                for task in pending:
-                    self._dispatcher.cancel(task)
-                if pending:
+                self._dispatcher.cancel_all()
+                if pending := self._dispatcher.in_progress():
                     await asyncio.wait(pending, timeout=timeout / 2)
         finally:
             self.loop = None

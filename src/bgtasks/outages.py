@@ -53,10 +53,7 @@ class Outages:
         if job.wait is not None and isinstance(outcome, Done | Skipped):
             self.found(job)
         elif job.wait is not None and job.wait.resource != missing and outcome is not None:
-            resource = job.waited()  # it got no further than something else
-            if not any(other.wait is not None and other.wait.resource == resource for other in self._jobs()):
-                # Nobody waits any more, and whether it answers is not known: the next loss is said again.
-                self._lost.pop(resource, None)
+            self.give_up(job)  # it got no further than something else
         if isinstance(outcome, Deferred) and missing is not None:
             now = self._clock.monotonic()
             job.wait_for(missing, now, self._random)
@@ -77,6 +74,16 @@ class Outages:
             if wait is not None and wait.resource == resource and wait.again is not None:
                 wait.again = now
                 self._put(other)
+
+    def give_up(self, job: Job) -> None:
+        """A job no longer waits, and whether the server answers is not known.
+
+        If nobody else waits for it either, its next loss is said again.
+        """
+        if job.wait is not None:
+            resource = job.waited()
+            if not any(other.wait is not None and other.wait.resource == resource for other in self._jobs()):
+                self._lost.pop(resource, None)
 
     def clear(self) -> None:
         """Start afresh, without a word."""

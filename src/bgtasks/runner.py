@@ -38,7 +38,6 @@ __all__ = [
     "Unavailable",
     "Work",
     "current_run",
-    "failures_after",
     "run_ids",
 ]
 
@@ -52,13 +51,19 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What a task's runs have in common: the function, what it is given, and its policies."""
+    """What a task's runs have in common.
+
+    Attributes:
+        func: Called with `args` and `kwargs` for each attempt.
+        failures: Failed runs in a row so far.
+    """
 
     name: str
     func: TaskFunction
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = NOTHING
     policy: Policy = POLICY
+    failures: int = 0
 
 
 class Run:
@@ -67,7 +72,6 @@ class Run:
     Attributes:
         run_id: Unique among all nodes.
         due: The wall instant that it is for.
-        failures: Failed runs in a row before it.
         attempt: Which attempt is going on, from 1.
         began: The monotonic instant at which it began.
         ended: The one at which it ended.
@@ -97,13 +101,11 @@ class Run:
         work: Work,
         run_id: str,
         due: datetime,
-        failures: int = 0,
         answer: asyncio.Future[Outcome] | None = None,
     ) -> None:
         self.work = work
         self.run_id = run_id
         self.due = due
-        self.failures = failures
         self.answer = answer
 
     @property
@@ -269,10 +271,15 @@ class Runner:
     def _finished(self, run: Run, outcome: Outcome) -> None:
         self._release(run)
         run.outcome = outcome
-        failures = failures_after(run)
+        if isinstance(outcome, FAILURES):
+            run.work.failures += 1
+        elif isinstance(outcome, _WELL):
+            run.work.failures = 0
         run.ended = self._clock.monotonic()
         try:
-            self._bus.emit(RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, failures))
+            self._bus.emit(
+                RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, run.work.failures)
+            )
         finally:
             if self._ended is not None:
                 self._ended(run)
@@ -291,13 +298,6 @@ class Runner:
             assert run.handle is not None
             run.handle.uncancel()
             run.asked -= 1
-
-
-def failures_after(run: Run) -> int:
-    """Failed runs in a row after this one: a run that did not come to its own end leaves them as they are."""
-    if isinstance(run.outcome, FAILURES):
-        return run.failures + 1
-    return 0 if isinstance(run.outcome, (Done, Skipped)) else run.failures
 
 
 def _may_try_again(run: Run) -> bool:
@@ -329,6 +329,8 @@ def _outcome(result: Any) -> Outcome:
 
 _DONE = Done()
 _ANSWERS = (Done, Skipped, Deferred)
+_WELL = (Done, Skipped)
+"""What ends a row of failures; a run that did not come to its own end leaves it as it is."""
 
 
 def _call(work: Work) -> Awaitable[Any]:

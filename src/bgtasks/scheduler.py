@@ -256,7 +256,7 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        self._dispatcher.pause(self._job(name), reason or "by hand")
+        self._dispatcher.pauses.pause(self._job(name), reason or "by hand")
 
     def resume(self, name: str) -> None:
         """End a pause, or close a breaker.
@@ -266,7 +266,7 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        self._dispatcher.resume(self._job(name))
+        self._dispatcher.pauses.resume(self._job(name))
 
     async def run_now(self, name: str) -> Outcome:
         """Run a task now and return how it ended, paused or not; its overlap policy and the limits hold.

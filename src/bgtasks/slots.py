@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from operator import itemgetter
 
 from bgtasks.errors import ConfigurationError
 from bgtasks.job import Request
@@ -36,7 +37,8 @@ class Slots:
         self.limited = bool(self._limits)
         """Whether there is any limit at all."""
         self._taken: dict[str | None, int] = dict.fromkeys(self._limits, 0)
-        self._line: dict[str | None, deque[Request]] = {}
+        self._line: dict[str | None, deque[tuple[int, Request]]] = {}
+        self._came = 0
 
     def admit(self, request: Request) -> bool:
         """Take a slot for a run; if none is free it waits in line, and the answer is False."""
@@ -44,23 +46,20 @@ class Slots:
         if self._free(group):
             self._count(group, 1)
             return True
-        self._line.setdefault(group, deque()).append(request)
+        self._came += 1
+        self._line.setdefault(group, deque()).append((self._came, request))
         return False
 
     def release(self, group: str | None) -> Request | None:
         """Give a slot back. Returns the first in line that fits now, which has its slot."""
         group = group if group in self._limits else None
         self._count(group, -1)
-        fitting = [
-            (line[0].since or 0.0, number, each)
-            for number, (each, line) in enumerate(self._line.items())
-            if line and self._free(each)
-        ]
+        fitting = [(line[0][0], each) for each, line in self._line.items() if line and self._free(each)]
         if not fitting:
             return None
-        chosen = min(fitting)[2]
+        chosen = min(fitting, key=itemgetter(0))[1]
         self._count(chosen, 1)
-        return self._line[chosen].popleft()
+        return self._line[chosen].popleft()[1]
 
     def clear(self) -> None:
         """All slots are free and nobody waits."""
@@ -69,9 +68,9 @@ class Slots:
 
     def withdraw(self, request: Request) -> None:
         """Take a run out of the line."""
-        line = self._line.get(self._group(request))
-        if line is not None and request in line:
-            line.remove(request)
+        line = self._line.get(self._group(request), ())
+        if (place := next((place for place in line if place[1] is request), None)) is not None:
+            self._line[self._group(request)].remove(place)
 
     def _group(self, request: Request) -> str | None:
         group = request.job.policy.group

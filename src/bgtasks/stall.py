@@ -84,9 +84,9 @@ class StallWatch:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, thread: int, halt: threading.Event) -> None:
         looked = time.monotonic()
-        while not halt.wait(self._after / 4):
+        while not halt.wait(self._after / 4) and not loop.is_closed():
             before, looked = looked, time.monotonic()
-            if looked - before > self._after:
+            if looked - before > self._after or not loop.is_running():
                 self._mark = looked  # this thread stood still too: the process was suspended
             elif self._found is None and looked - self._mark >= self._after:
                 self._look(loop, thread, looked - self._mark)

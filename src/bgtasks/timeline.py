@@ -163,7 +163,7 @@ class Timeline:
                 due, entry, job = heapq.heappop(heap)
                 if entry != job.entry:
                     continue
-                if reading.mono - due > LATE and job.held is None:
+                if reading.mono - due > LATE:
                     overdue.append(job)
                     continue
                 self._fire(job, reading)
@@ -177,7 +177,7 @@ class Timeline:
         """Put overdue jobs off so that they do not all start in one instant; the first starts now."""
         for number, job in enumerate(overdue):
             until = reading.mono + number * min(SPREAD, LONGEST_SPREAD / len(overdue))
-            job.held = (reading.mono, until)
+            job.held = (job.held[0] if job.held is not None else reading.mono, until)
             self.put(job, until)
 
     def _heed_clock_step(self, reading: Reading) -> None:

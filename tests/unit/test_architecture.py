@@ -31,6 +31,7 @@ FLOORS = {
     "job": 1,
     "slots": 1,
     "outages": 1,
+    "pauses": 1,
     "timeline": 1,
     "dispatcher": 1,
     "stall": 1,

@@ -152,7 +152,12 @@ async def test_runs_that_never_end_leave_no_heap_of_ticks_behind(trigger: str, o
     assert overload.heap <= 200
     assert overload.scheduler.unfinished == ()
     told = overload.said[RunSkipped] + overload.said[RunMissed]
-    assert overload.lines["WARNING"] < 100 * 2 * ((told // 100).bit_length() + 3), f"of {told} skips"
+    if (
+        overlap == "cancel"
+    ):  # each run is begun and cancelled: two such in a row end the row of what is left out
+        assert overload.lines["WARNING"] < told
+    else:
+        assert overload.lines["WARNING"] < 100 * 2 * ((told // 100).bit_length() + 3), f"of {told} skips"
 
 
 async def test_the_log_says_less_and_less_of_the_same() -> None:

@@ -45,7 +45,7 @@ def a_run(
     **kwargs: object,
 ) -> Run:
     policy = Policy(timeout=timeout, retry=retry)
-    return Run(Work("tidy", func, args, kwargs, policy), "r1", DUE, failures)
+    return Run(Work("tidy", func, args, kwargs, policy, failures), "r1", DUE)
 
 
 class Scene:
