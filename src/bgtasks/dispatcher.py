@@ -138,8 +138,7 @@ class Dispatcher:
                 self._runner.cancel(run, Cancelled(STOPPED), insist=False)
 
     def forget(self) -> None:
-        """Let go of the runs of an event loop that was closed under them."""
-        self.close()
+        """Let go of the runs of an event loop that was closed under them; `close` comes first."""
         self._slots.clear()
         self.outages.clear()
         for job in self._jobs.values():

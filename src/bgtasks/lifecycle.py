@@ -55,8 +55,7 @@ class Lifecycle:
             self._forget_loop()
         self._intention += 1
         intention = self._intention
-        if self._stopping is not None:
-            await asyncio.shield(self._stopping)
+        await self._stopped()
         if self.loop is not None or self._intention != intention:
             return False
         from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
@@ -93,26 +92,44 @@ class Lifecycle:
                 name="bgtasks:stop",
                 context=self._context.copy(),
             )
+            self._stopping.add_done_callback(self._stop_ended, context=self._context.copy())
         if not drain and self._hurry is not None and not self._hurry.done():
             self._hurry.set_result(None)
-        await asyncio.shield(self._stopping)
+        await self._stopped()
+
+    async def _stopped(self) -> None:
+        """Wait for the end of a stop in progress, which goes on if whoever waits is cancelled."""
+        stopping = self._stopping
+        if stopping is not None:
+            await asyncio.wait((stopping,))
+            if not stopping.cancelled():  # by a host that cancels whatever it finds
+                stopping.result()
 
     async def _stop(self, drain: float, timeout: float, caller: asyncio.Task[Any] | None) -> None:
         began = self._clock.monotonic()
         try:
-            self._dispatcher.close()
-            if self._watch is not None:
-                self._watch.stop()
+            self._close()
             await self._drain(drain, caller)
             for _ in range(2):  # a run that swallowed the first request gets a second one
                 self._dispatcher.cancel_all()
                 if pending := self._dispatcher.in_progress():
                     await asyncio.wait(pending, timeout=timeout / 2)
         finally:
-            self.loop = None
-            self._stopping = None
+            self.loop = self._stopping = None
         self._dispatcher.outages.clear()
         self._bus.emit(SchedulerStopped(self._dispatcher.unfinished, self._clock.monotonic() - began))
+
+    def _stop_ended(self, task: asyncio.Task[None]) -> None:
+        """If a host that ends its event loop cancelled the stop, there is no time to wait for anything."""
+        if task.cancelled() and (self._stopping is task or self.loop is None):  # else it was started again
+            self.loop = self._stopping = None
+            self._close()
+            self._dispatcher.cancel_all()
+
+    def _close(self) -> None:
+        self._dispatcher.close()
+        if self._watch is not None:
+            self._watch.stop()
 
     async def _drain(self, seconds: float, caller: asyncio.Task[Any] | None) -> None:
         """Wait until the runs of tasks have ended, for so long, or until somebody is in a hurry.
@@ -132,6 +149,5 @@ class Lifecycle:
     def _forget_loop(self) -> None:
         """Let go of an event loop that was closed under a running scheduler."""
         self.loop = self._stopping = None
-        if self._watch is not None:
-            self._watch.stop()
+        self._close()
         self._dispatcher.forget()

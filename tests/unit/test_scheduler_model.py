@@ -539,6 +539,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 continue
             if task.paused or row.running:
                 continue
+            if row.next_run is None and task.held_back(self.now):
+                continue  # its next tick comes while the breaker is open, and is going to be skipped
             assert row.next_run is not None, f"{row.name} has no next instant"
             ahead = (row.next_run - wall).total_seconds()
             late = min(-ahead, self.now - self.disturbed_at)
