@@ -65,11 +65,12 @@ class Agenda(ABC):
         """Set the first instant, no sooner than `delay` seconds from now."""
 
     @abstractmethod
-    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
         """Use up the instant that has come, and set the next one unless that takes the run's end.
 
         Args:
             noticed: Seconds since it was found due, and put off: they do not make it late.
+            in_one: Take all that have passed at once, whatever the policy: none of them is going to run.
 
         Returns:
             The wall instant that a run is due for; None if there is to be no run: all were missed and
@@ -84,6 +85,10 @@ class Agenda(ABC):
 
     def begin_anew(self, reading: Reading) -> None:  # noqa: B027
         """The wall clock was wrong before: forget what it said."""
+
+    def postpone(self, instant: float) -> None:
+        """Be due at this instant instead; jitter has no part in it."""
+        self.due, self._shift = instant, 0.0
 
     @property
     def never(self) -> bool:
@@ -122,7 +127,7 @@ class FromEnd(Agenda):
     def begin(self, reading: Reading, delay: float) -> None:
         self.due = reading.mono + delay + self._draw_shift()
 
-    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
         due, self.due = self.due, None
         if due is None:
             return reading.wall
@@ -150,12 +155,12 @@ class Grid(Agenda):
         self._anchor, self._steps, self.behind = reading.mono + delay, 0, None
         self.due = self._anchor + self._draw_shift() if self._splay else self._anchor
 
-    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
         due, mono = self.due, reading.mono
         assert due is not None
         self.missed = self.behind = None
         late, shift = mono - due, self._shift  # what jitter holds back is not late
-        one_by_one = self._catch_up is CatchUp.ALL
+        one_by_one = self._catch_up is CatchUp.ALL and not in_one
         passed = 0 if one_by_one or late < self._seconds else int(late // self._seconds)
         latest = late - passed * self._seconds
         runs = self._catch_up is not CatchUp.NONE or latest - noticed <= MISFIRE_GRACE
@@ -185,7 +190,7 @@ class Calendar(Agenda):
         self.at: datetime | None = None
         self.fault: str | None = None
         self._trigger = trigger
-        self._registered = registered
+        self._registered: datetime | None = registered
         self._last: datetime | None = None
 
     @property
@@ -198,13 +203,14 @@ class Calendar(Agenda):
         if self._last is not None and timedelta(0) < self._last - when <= LONG_STEP:
             when = self._last  # the clock was set back meanwhile: no tick twice
         at = self._ask(when)
-        if at is None and self._last is None:
+        if at is None and self._registered is not None:
             at = self._ask(self._registered)  # its only instant passed while the host was starting up
+        self._registered = None
         self._place(at, reading)
         if self.due is not None:
             self.due = max(self.due, reading.mono + delay)
 
-    def take(self, reading: Reading, noticed: float = 0.0) -> datetime | None:
+    def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
         at = self.at
         assert at is not None
         self.missed = self.behind = None
@@ -213,12 +219,13 @@ class Calendar(Agenda):
             return None
         horizon = reading.wall - timedelta(seconds=self._shift)  # what jitter holds back is not late
         latest, passed, following = at, 0, self._ask(at)
-        if self._catch_up is not CatchUp.ALL and following is not None and following <= horizon:
+        one_by_one = self._catch_up is CatchUp.ALL and not in_one
+        if not one_by_one and following is not None and following <= horizon:
             latest, passed, following = self._latest(following, horizon)
         late = (horizon - latest).total_seconds()
         self._last = latest
         self._place(following, reading)
-        if self._catch_up is CatchUp.ALL and following is not None and following <= horizon:
+        if one_by_one and following is not None and following <= horizon:
             self.behind = reading.mono
         runs = self._catch_up is not CatchUp.NONE or late - noticed <= MISFIRE_GRACE
         if passed or not runs:
@@ -230,6 +237,7 @@ class Calendar(Agenda):
             self.due = reading.mono + (self.at - reading.wall).total_seconds() + self._shift
 
     def begin_anew(self, reading: Reading) -> None:
+        self.behind = None
         self._place(self._ask(reading.wall), reading)
 
     def _latest(self, latest: datetime, horizon: datetime) -> tuple[datetime, int, datetime | None]:
@@ -264,15 +272,15 @@ class Calendar(Agenda):
             return None
         try:
             at: object = self._trigger.next_after(when)
+            if isinstance(at, datetime) and at.utcoffset() is not None and at > when:
+                return at.astimezone(UTC)
         except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
             self.fault = f"its trigger raised {type(error).__name__}: {error}"
             return None
         if at is None:
             return None
-        if not isinstance(at, datetime) or at.utcoffset() is None or at <= when:
-            self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
-            return None
-        return at.astimezone(UTC)
+        self.fault = f"its trigger answered {at!r}, which is not an aware instant after {when!r}"
+        return None
 
 
 def agenda(trigger: Trigger, catch_up: CatchUp, jitter: float, random: Random, clock: Clock) -> Agenda:

@@ -14,6 +14,7 @@ from bgtasks.registry import Registry, default_registry
 from bgtasks.runner import Unavailable
 from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import RESOURCES
+from bgtasks.triggers import Interval
 from bgtasks.wiring import Decision, Wiring, select
 
 __all__ = ["build_scheduler"]
@@ -33,10 +34,10 @@ def build_scheduler(
     clock: Clock | None = None,
     bus: EventBus | None = None,
     random: Random | None = None,
-    stop_timeout: float = 10.0,
+    stop_timeout: Interval = 10.0,
     max_concurrent: int | None = None,
     group_limits: Mapping[str, int] | None = None,
-    stall_after: float | None = 1.0,
+    stall_after: Interval | None = 1.0,
 ) -> BackgroundScheduler:
     """A scheduler with every task and node worker that can run with these resources and this config.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from asyncio import CancelledError
 from datetime import datetime
 from random import Random
 from typing import cast
@@ -19,7 +18,7 @@ from bgtasks.clock import Clock, Reading
 from bgtasks.events import EventBus, RunMissed, RunSkipped, WorkerRestarted
 from bgtasks.job import Job, Request
 from bgtasks.outages import HEALTHY, Outages
-from bgtasks.outcomes import Cancelled, Deferred, Failed, Missed, Outcome
+from bgtasks.outcomes import Cancelled, Deferred, Missed, Outcome
 from bgtasks.pauses import Pauses
 from bgtasks.policies import Overlap
 from bgtasks.runner import NewRunId, Run, Runner, Unavailable
@@ -87,10 +86,16 @@ class Dispatcher:
         self._loop, self._context = loop, context
         self._runner.open(loop, context)
         self.timeline.start(loop, context, reading)
-        for job in self._jobs.values():
-            job.begin(reading)
-        self.timeline.put_all(self._jobs.values())
-        for job in self._jobs.values():
+        jobs = tuple(self._jobs.values())  # what is called below may register more
+        self._slots.clear()
+        for job in jobs:
+            job.runs = tuple(run for run in job.runs if _lives(run))  # of a loop that has since been closed
+            for _ in job.runs if job.limited else ():
+                self._slots.take(job.policy.group)
+            job.started = 0
+            job.begin(reading, job.initial_delay)
+        self.timeline.put_all(jobs)
+        for job in jobs:
             self._say_if_unscheduled(job)
 
     def close(self) -> None:
@@ -98,7 +103,7 @@ class Dispatcher:
         self._loop = None
         self.timeline.stop()
         self._runner.close()
-        for job in self._jobs.values():
+        for job in tuple(self._jobs.values()):
             self._decline_waiting(job, STOPPED)
 
     def retire(self, job: Job) -> None:
@@ -106,6 +111,7 @@ class Dispatcher:
         job.removed = True
         self.timeline.put(job)
         self._decline_waiting(job, "the task was removed")
+        self._hand_slot_on()
         self.outages.give_up(job)
         for run in job.runs:
             self._runner.cancel(run, Cancelled("the task was removed"))
@@ -116,24 +122,26 @@ class Dispatcher:
             del self._jobs[job.name]
 
     def _decline_waiting(self, job: Job, reason: str) -> None:
-        for request in (job.queued, job.waiting):
+        requests, job.queued, job.waiting = (job.queued, job.waiting), None, None
+        for request in requests:
             if request is not None:
                 self._slots.withdraw(request)
+                if request.has_slot:
+                    self._slots.give_back(job.policy.group)
                 self._decline(request, reason)
-        job.queued = job.waiting = None
 
     def in_progress(self, of: Job | None = None, *, workers: bool = True) -> list[asyncio.Task[Outcome]]:
         """The asyncio tasks of the runs that have not ended, of all jobs or of one."""
         return [
             run.handle
-            for job in (self._jobs.values() if of is None else (of,))
+            for job in (tuple(self._jobs.values()) if of is None else (of,))
             for run in job.runs
             if run.handle is not None and not run.handle.done() and (workers or not job.is_worker)
         ]
 
     def cancel_all(self) -> None:
         """Ask each run to end, since the scheduler stops."""
-        for job in self._jobs.values():
+        for job in tuple(self._jobs.values()):
             for run in job.runs:
                 self._runner.cancel(run, Cancelled(STOPPED), insist=False)
 
@@ -141,7 +149,7 @@ class Dispatcher:
         """Let go of the runs of an event loop that was closed under them; `close` comes first."""
         self._slots.clear()
         self.outages.clear()
-        for job in self._jobs.values():
+        for job in tuple(self._jobs.values()):
             job.runs = ()
 
     # -- from tick to run ------------------------------------------------------------------------
@@ -152,9 +160,9 @@ class Dispatcher:
         if job.agenda.fault is not None and not job.entry:
             self._say_if_unscheduled(job)
 
-    def add(self, job: Job, reading: Reading) -> None:
-        """Schedule a job that joins while it runs."""
-        job.begin(reading)
+    def add(self, job: Job, reading: Reading, delay: float) -> None:
+        """Schedule a job that joins, or has been given another trigger, in a running scheduler."""
+        job.begin(reading, delay)
         self.timeline.put(job)
         self._say_if_unscheduled(job)
 
@@ -173,13 +181,13 @@ class Dispatcher:
     def _consider(self, job: Job, due: datetime | None, reading: Reading) -> None:
         if job.agenda.missed is not None:
             self._say_missed(job, job.agenda.missed, reading)
-        if due is None:
+        if due is None or job.removed:
             return
         if job.paused is not None or job.open_until is not None:
             reason = self.pauses.reason(job, reading.mono)
             if reason is not None:
-                self._skip(job, due, reason)
                 self.pauses.put_off(job)
+                self._skip(job, due, reason)
                 return
         if job.runs or job.waiting is not None or self._slots.limited:
             self.offer(Request(job, due))
@@ -203,6 +211,7 @@ class Dispatcher:
                 self._decline(overtaken, "overtaken by a later one")
             if overlap is Overlap.CANCEL:
                 for run in job.runs:
+                    run.overtaken = True
                     if run.ending is None:  # one that was told already is told again by itself
                         self._runner.cancel(run, Cancelled("its next run is due"))
 
@@ -220,6 +229,8 @@ class Dispatcher:
         try:
             run = Run(job, self._new_run_id(), due, answer)
             job.run_begins(run)
+            if job.entry and job.agenda.waits_for_end:
+                self.timeline.drop(job)  # begun ahead of its instant
             if job.is_worker and job.started > 1:
                 self._bus.emit(WorkerRestarted(job.name, run.run_id, job.started - 1))
             task = self._task(run)
@@ -259,14 +270,15 @@ class Dispatcher:
         self._free_slot(job)
         if job.agenda.waits_for_end and not job.runs:
             job.agenda.ended(self._clock.monotonic())
-            self.place(job)
+        self.place(job)
 
     # -- from run to next tick -------------------------------------------------------------------
 
     def _never_began(self, run: Run) -> None:
         if run.outcome is None:
-            run.ended = self._clock.monotonic()
-            self._ended(run)
+            told = run.ending if isinstance(run.ending, Cancelled) else Cancelled("it was cancelled")
+            self._runner.abandon(run, told)
+            self._bus.emit(RunSkipped(run.task, run.due, f"cancelled before it began: {told.reason}"))
 
     def _ended(self, run: Run) -> None:
         job = cast(Job, run.work)
@@ -276,14 +288,14 @@ class Dispatcher:
         job.run_ended(run)
         if run.answer is not None and not run.answer.done():
             run.answer.set_result(run.outcome or Cancelled())
-        # Nobody but the host cancels a run without a word to it, and then its event loop is about to end.
-        self._loop_ends = isinstance(run.outcome, Failed) and isinstance(run.outcome.error, CancelledError)
+        self._loop_ends = run.killed
         if self._slots.limited:
             self._free_slot(job)
         if job.removed:
             self._drop_removed(job)
         elif self._loop is not None:
             self._go_on(job, run)
+        run.handle = None  # its context holds the run: no circle is left for the collector
         if job.open_until != was_open:
             self.pauses.say_breaker(job, run.ended)
 
@@ -292,7 +304,7 @@ class Dispatcher:
         if job.agenda.waits_for_end and not job.runs:
             job.agenda.ended(run.ended)
             if job.open_until is not None and job.agenda.due is not None:
-                job.agenda.due = max(job.agenda.due, job.open_until)
+                job.agenda.postpone(max(job.agenda.due, job.open_until))
         if job.queued is not None and not job.runs:
             request, job.queued = job.queued, None
             self._admit_soon(request)
@@ -305,23 +317,28 @@ class Dispatcher:
 
     def _free_slot(self, job: Job) -> None:
         if self._slots.limited and job.limited:
-            following = self._slots.release(job.policy.group)
-            if following is not None:
-                following.has_slot = True
-                self._admit_soon(following)
+            self._slots.give_back(job.policy.group)
+            self._hand_slot_on()
+
+    def _hand_slot_on(self) -> None:
+        following = self._slots.next_in_line()
+        if following is not None:
+            following.has_slot = True
+            self._admit_soon(following)
 
     def _admit_soon(self, request: Request) -> None:
         """Admit a run that waited, from a callback of its own: a row of short ones must not nest."""
         request.job.waiting = request
         if self._loop is not None:
-            delay = LAST_BREATH if self._loop_ends else 0.0
-            self._loop.call_later(delay, self._admit_waiting, request, context=self._context.copy())
+            context = self._context.copy()
+            if self._loop_ends:
+                self._loop.call_later(LAST_BREATH, self._admit_waiting, request, context=context)
+            else:
+                self._loop.call_soon(self._admit_waiting, request, context=context)
 
     def _admit_waiting(self, request: Request) -> None:
         job = request.job
         if job.waiting is not request or not self.admits:  # declined meanwhile
-            if request.has_slot:
-                self._free_slot(job)
             return
         job.waiting = None
         # What runs by itself obeys a pause that came while it waited.
@@ -329,8 +346,8 @@ class Dispatcher:
         if reason is not None:
             if request.has_slot:
                 self._free_slot(job)
-            self._decline(request, reason)
             self.pauses.put_off(job)
+            self._decline(request, reason)
         elif request.has_slot:
             self._begin(job, request.due, request.answer)
         else:
@@ -360,3 +377,7 @@ class Dispatcher:
         reason = f'noticed {round(late, 1):g} s late; catch_up="{job.policy.catch_up}"'
         job.last_outcome = Missed(reason, missed.ticks)
         self._bus.emit(RunMissed(job.name, missed.since, missed.ticks, reason))
+
+
+def _lives(run: Run) -> bool:
+    return run.handle is not None and not run.handle.get_loop().is_closed()

@@ -1,7 +1,8 @@
 """What happened, as values, and the small bus that carries them.
 
 The core emits events; logs, and whatever else a host subscribes, listen. Listeners are called
-synchronously, in the order they subscribed, inside the context of the run the event tells of. Events are
+synchronously, in the order they subscribed; for `RunStarted`, `RunRetried` and `RunFinished` inside the
+context of the run. Events are
 named tuples: immutable, and the cheapest such thing to make, since every run makes two.
 """
 

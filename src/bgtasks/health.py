@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from bgtasks.clock import Reading
 from bgtasks.job import Job
 from bgtasks.outcomes import Outcome
+from bgtasks.timeline import LONGEST_SPREAD
 
-__all__ = ["Health", "JobSnapshot"]
+__all__ = ["Health", "JobSnapshot", "overdue", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
     """How `job` stands at this moment."""
 
     def wall(instant: float | None) -> datetime | None:
-        return None if instant is None else reading.wall + timedelta(seconds=instant - reading.mono)
+        try:
+            return None if instant is None else reading.wall + timedelta(seconds=instant - reading.mono)
+        except OverflowError:  # a trigger's way to say "never"
+            return None
 
     runs, instant = tuple(job.runs), job.next_instant
     known = instant is not None and job.entry and job.paused is None
@@ -91,17 +95,20 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
 def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable[str]:
     """What is due for longer than `tolerance` seconds and has not started, a sentence each."""
     for job in jobs:
-        if job.waiting is not None and job.waiting.since is not None:
-            late = reading.mono - job.waiting.since
-            if late > tolerance:
-                yield f'"{job.name}" has waited for a free slot for {late:.0f} s'
-            continue
         if job.agenda.fault is not None:
             yield f'"{job.name}" is not scheduled any more: {job.agenda.fault}'
         instant = job.next_instant
-        if instant is None or job.paused is not None or _open(job, reading) or job.removed:
+        wanted = job.waiting
+        if wanted is not None and wanted.since is not None:
+            late = reading.mono - wanted.since
+            if late > tolerance and (wanted.answer is not None or not _held_back(job, reading)):
+                yield f'"{job.name}" has waited for a free slot for {late:.0f} s'
             continue
-        since = max(instant, job.held[1] if job.held else instant, job.agenda.behind or instant)
+        if instant is None or job.removed or _held_back(job, reading):
+            continue
+        since = max(
+            instant, job.held[0] + LONGEST_SPREAD if job.held else instant, job.agenda.behind or instant
+        )
         late = reading.mono - since
         if late > tolerance:
             yield f'"{job.name}" was due {late:.0f} s ago and has not started'
@@ -109,6 +116,10 @@ def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable
         for run in tuple(job.runs):
             if run.ending is not None and run.asked > 1:
                 yield f'"{job.name}" was told to end ({run.ending.reason}) and is still going'
+
+
+def _held_back(job: Job, reading: Reading) -> bool:
+    return job.paused is not None or _open(job, reading)
 
 
 def _open(job: Job, reading: Reading) -> bool:

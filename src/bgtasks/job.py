@@ -13,10 +13,10 @@ from bgtasks.agenda import Agenda
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
-from bgtasks.policies import POLICY, Policy
+from bgtasks.policies import LATE, POLICY, CatchUp, Policy
 from bgtasks.runner import NOTHING, Run, Work
 from bgtasks.spec import TaskFunction
-from bgtasks.triggers import Every, Trigger
+from bgtasks.triggers import Trigger
 
 __all__ = ["Job", "Request", "Wait"]
 
@@ -122,9 +122,10 @@ class Job(Work):
     def next_instant(self) -> float | None:
         """When to look at it again, on the monotonic timeline; None for never, or not before its run ends."""
         due, wait = self.agenda.due, self.wait
-        if wait is not None and wait.again is not None and (due is None or wait.again < due):
+        behind = self.agenda.behind is not None
+        if wait is not None and wait.again is not None and (due is None or behind or wait.again < due):
             return wait.again
-        return None if due is None or (self.agenda.behind is not None and self.busy) else due
+        return None if due is None or (behind and self.busy) else due
 
     def run_begins(self, run: Run) -> None:
         """Note a run that begins, perhaps ahead of time: a plain interval is measured anew from its end."""
@@ -133,7 +134,7 @@ class Job(Work):
         if self.wait is not None:
             self.wait.again = None
         if self.agenda.waits_for_end:
-            self.agenda.due, self.entry = None, 0
+            self.agenda.due = None
 
     def run_ended(self, run: Run) -> None:
         """Note a run that has ended, and how."""
@@ -145,42 +146,37 @@ class Job(Work):
         elif isinstance(run.outcome, FAILURES):
             self.open_until = run.ended + breaker.seconds
 
-    def begin(self, reading: Reading) -> None:
-        """Set the first due instant after a start of the scheduler."""
-        self.held = None
-        self.started = 0
-        if self.wait is not None:
-            self.wait.again = None
-        self.agenda.begin(reading, self.initial_delay)
-        if self.runs and self.agenda.waits_for_end:
-            self.agenda.due = None  # its run outlived the last stop: due again when that has ended
-
-    def begin_anew(self, reading: Reading) -> None:
-        """Set the next instant after the job was given another trigger: one interval from now."""
+    def begin(self, reading: Reading, delay: float) -> None:
+        """Set the first instant: after a start of the scheduler, or when the job has another trigger."""
         self.held = None
         if self.wait is not None:
             self.wait.again = None
-        every = self.trigger
-        self.agenda.begin(reading, every.seconds if isinstance(every, Every) else 0.0)
+        self.agenda.begin(reading, delay)
         if self.runs and self.agenda.waits_for_end:
-            self.agenda.due = None
+            self.agenda.due = None  # its run is still going: due again when that has ended
 
     def take(self, reading: Reading) -> datetime | None:
         """Use up the instant that has come: the wall instant a run is due for, or None for no run."""
         agenda, held = self.agenda, self.held
         self.held = agenda.missed = None
+        due = agenda.due
         if self.wait is not None and self.wait.again is not None:
-            again, due = self.wait.again, agenda.due
-            if again <= reading.mono and (due is None or again <= due):
+            again = self.wait.again
+            if again <= reading.mono and (due is None or again <= due or agenda.behind is not None):
                 self.wait.again = None
                 if agenda.waits_for_end:
                     agenda.due = None
                 return reading.wall
             if due is not None and due <= reading.mono:
                 self.wait.again = None
-        if agenda.due is None or agenda.due > reading.mono:
+        if due is None or due > reading.mono:
             return None
-        return agenda.take(reading, 0.0 if held is None else reading.mono - held[0])
+        if self.runs and reading.mono - due > LATE and self.policy.catch_up is CatchUp.ALL:
+            agenda.behind = reading.mono  # noticed late, beside a run: it has its turn after that
+            return None
+        held_back = self.paused is not None or self.open_until is not None
+        noticed = 0.0 if held is None else reading.mono - held[0]
+        return agenda.take(reading, noticed, in_one=held_back)
 
     def wait_for(self, resource: str, now: float, random: Random) -> None:
         """A server did not answer: be tried again after the next delay of the job's backoff."""

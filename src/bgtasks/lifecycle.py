@@ -63,7 +63,12 @@ class Lifecycle:
         attach_default(self._bus)
         self.loop = loop
         self._context = contextvars.copy_context()
-        self._dispatcher.open(loop, self._context, read(self._clock))
+        try:
+            self._dispatcher.open(loop, self._context, read(self._clock))
+        except BaseException:  # a listener, or a trigger of the host's, interrupted
+            self.loop = None
+            self._close()
+            raise
         if self._watch is not None:
             self._watch.start(loop, self._context)
         return True
@@ -137,10 +142,11 @@ class Lifecycle:
         A run that asks for the stop waits for it, so it is not waited for.
         """
         assert self._hurry is not None
-        until = self._clock.monotonic() + seconds
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
         while not self._hurry.done():
             pending = [task for task in self._dispatcher.in_progress(workers=False) if task is not caller]
-            left = until - self._clock.monotonic()
+            left = until - loop.time()
             if not pending or left <= 0:
                 return
             waited: list[asyncio.Future[Any]] = [*pending, self._hurry]

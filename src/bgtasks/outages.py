@@ -69,7 +69,7 @@ class Outages:
             return
         now = self._clock.monotonic()
         self._bus.emit(ResourceRegained(resource, now - lost[0]))
-        for other in self._jobs():
+        for other in tuple(self._jobs()):
             wait = other.wait
             if wait is not None and wait.resource == resource and wait.again is not None:
                 wait.again = now
@@ -82,7 +82,9 @@ class Outages:
         """
         if job.wait is not None:
             resource = job.waited()
-            if not any(other.wait is not None and other.wait.resource == resource for other in self._jobs()):
+            if not any(
+                other.wait is not None and other.wait.resource == resource for other in tuple(self._jobs())
+            ):
                 self._lost.pop(resource, None)
 
     def clear(self) -> None:

@@ -35,10 +35,12 @@ class Pauses:
         if job.paused is None and job.open_until is None:
             return
         put_off = job.open_until is not None or job.agenda.due is None
+        if job.open_until is not None:
+            job.failures = 0  # or the next one would open it again
         job.paused = job.open_until = None
         if put_off and job.agenda.waits_for_end and not job.busy:
-            job.agenda.due = self._clock.monotonic()
-            self._place(job)
+            job.agenda.postpone(self._clock.monotonic())
+        self._place(job)
         self._bus.emit(TaskResumed(job.name, "resumed"))
 
     def reason(self, job: Job, mono: float) -> str | None:
@@ -51,9 +53,9 @@ class Pauses:
 
     def put_off(self, job: Job) -> None:
         """Keep the due run of a plain interval, which has no other tick, until the pause is over."""
-        if job.agenda.waits_for_end and job.paused is None:
-            job.agenda.due = job.open_until
-            self._place(job)
+        if job.agenda.waits_for_end and job.paused is None and job.open_until is not None:
+            job.agenda.postpone(job.open_until)
+        self._place(job)
 
     def say_breaker(self, job: Job, mono: float) -> None:
         """Say that the job's breaker has just opened, or closed."""

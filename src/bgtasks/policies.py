@@ -20,11 +20,14 @@ from typing import Any
 from bgtasks.errors import InvalidTask, InvalidTrigger
 from bgtasks.triggers import Interval, parse, spoken
 
-__all__ = ["MISFIRE_GRACE", "POLICY", "Breaker", "CatchUp", "Overlap", "Policy", "Retry", "policy"]
+__all__ = ["LATE", "MISFIRE_GRACE", "POLICY", "Breaker", "CatchUp", "Overlap", "Policy", "Retry", "policy"]
 
 MISFIRE_GRACE = 10.0
 """Seconds by which a tick may be late and still counts as on time for `catch_up="none"`. More than the five
 seconds within which a set wall clock is noticed."""
+
+LATE = 1.0
+"""Seconds by which a tick is overdue rather than a little late; several such ticks are started spread out."""
 
 
 class Overlap(StrEnum):

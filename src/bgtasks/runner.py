@@ -11,7 +11,9 @@ import asyncio
 import contextvars
 import inspect
 import itertools
+import logging
 import os
+import traceback
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -81,6 +83,8 @@ class Run:
         handle: Its asyncio task.
         rests: It is between two attempts.
         stuck: It was said that it does not end.
+        killed: The host cancelled it without a word.
+        overtaken: Its next run is due and waits for its end: it has no further attempt.
         limit: Seconds after which it is asked to end, or asked again; None while nobody keeps the time.
         asked: How often the present attempt was asked to end.
         answer: Who waits for its outcome.
@@ -94,7 +98,7 @@ class Run:
     handle: asyncio.Task[Outcome] | None = None
     asked = 0
     limit: float | None = None
-    rests = stuck = False
+    rests = stuck = killed = overtaken = False
 
     def __init__(
         self,
@@ -123,9 +127,15 @@ type NewRunId = Callable[[], str]
 
 
 def run_ids() -> NewRunId:
-    """Ids that are unique for ever: a random part that is drawn once, and a count."""
-    series, count = os.urandom(6).hex(), itertools.count(1)
-    return lambda: f"{series}-{next(count):x}"
+    """Ids that are unique for ever: a random part that is drawn once in each process, and a count."""
+    series, count = "", itertools.count(1)
+
+    def new_run_id() -> str:
+        nonlocal series
+        series = series or os.urandom(6).hex()  # not before a fork
+        return f"{series}-{next(count):x}"
+
+    return new_run_id
 
 
 type Unavailable = Callable[[BaseException, Collection[str]], ResourceUnavailable | None]
@@ -188,6 +198,7 @@ class Runner:
                 outcome = _outcome(await _call(run.work))
             except asyncio.CancelledError as error:
                 if not _timed_out(run):
+                    run.killed = not isinstance(run.ending, Cancelled) and _cancelled_by_host(run)
                     self._finished(run, run.ending if isinstance(run.ending, Cancelled) else Failed(error))
                     raise
                 assert run.ending is not None
@@ -217,6 +228,13 @@ class Runner:
             run.limit = run.work.policy.timeout
             if run.limit is not None:
                 self._deadlines.watch(run, run.limit)
+
+    def abandon(self, run: Run, outcome: Cancelled) -> None:
+        """Note the end of a run that was cancelled before its first step, so that nothing of it ran."""
+        self._release(run)
+        run.outcome, run.ended = outcome, self._clock.monotonic()
+        if self._ended is not None:
+            self._ended(run)
 
     def cancel(self, run: Run, why: Cancelled, *, insist: bool = True) -> None:
         """Ask a run to end, for this reason; `insist` asks again every few seconds until it has."""
@@ -266,7 +284,13 @@ class Runner:
     def _outage(self, error: BaseException, work: Work) -> ResourceUnavailable | None:
         if isinstance(error, ResourceUnavailable):
             return error
-        return None if self._unavailable is None else self._unavailable(error, work.kwargs.keys())
+        if self._unavailable is None:
+            return None
+        try:
+            return self._unavailable(error, work.kwargs.keys())
+        except Exception:  # the host's; whether a server is behind the error stays unknown
+            logging.getLogger("bgtasks").exception("what tells outages from errors failed itself")
+            return None
 
     def _finished(self, run: Run, outcome: Outcome) -> None:
         self._release(run)
@@ -281,6 +305,9 @@ class Runner:
                 RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, run.work.failures)
             )
         finally:
+            if isinstance(outcome, Failed) and run.answer is None:
+                # The error is kept as the last outcome, perhaps for a day: not with all that the run held.
+                traceback.clear_frames(outcome.error.__traceback__)
             if self._ended is not None:
                 self._ended(run)
 
@@ -303,7 +330,8 @@ class Runner:
 def _may_try_again(run: Run) -> bool:
     """Whether a failed attempt may be followed by another: not once somebody asked the run to end."""
     retry = run.work.policy.retry
-    return retry is not None and run.attempt < retry.attempts and not isinstance(run.ending, Cancelled)
+    over = run.overtaken or isinstance(run.ending, Cancelled)
+    return retry is not None and run.attempt < retry.attempts and not over
 
 
 def _goes_on(run: Run) -> bool:
@@ -316,8 +344,11 @@ def _goes_on(run: Run) -> bool:
 
 def _timed_out(run: Run) -> bool:
     """Whether a cancellation is the run's own timeout and nothing but that."""
-    assert run.handle is not None
-    return isinstance(run.ending, TimedOut) and run.handle.cancelling() <= run.asked
+    return isinstance(run.ending, TimedOut) and not _cancelled_by_host(run)
+
+
+def _cancelled_by_host(run: Run) -> bool:
+    return run.handle is not None and run.handle.cancelling() > run.asked
 
 
 def _outcome(result: Any) -> Outcome:

@@ -27,7 +27,7 @@ from bgtasks.runner import NOTHING, NewRunId, Unavailable, current_run, run_ids
 from bgtasks.slots import Slots
 from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, check_name, delay, place
 from bgtasks.stall import StallWatch
-from bgtasks.triggers import Interval, Trigger, as_trigger, parse, parse_delay
+from bgtasks.triggers import Every, Interval, Trigger, as_trigger, parse, parse_delay
 from bgtasks.wiring import Decision, Wired
 
 __all__ = ["BackgroundScheduler"]
@@ -66,10 +66,10 @@ class BackgroundScheduler:
         clock: Clock | None = None,
         bus: EventBus | None = None,
         random: Random | None = None,
-        stop_timeout: float = 10.0,
+        stop_timeout: Interval = 10.0,
         max_concurrent: int | None = None,
         group_limits: Mapping[str, int] | None = None,
-        stall_after: float | None = 1.0,
+        stall_after: Interval | None = 1.0,
         new_run_id: NewRunId | None = None,
         unavailable: Unavailable | None = None,
     ) -> None:
@@ -77,6 +77,7 @@ class BackgroundScheduler:
         self.stop_timeout = parse(stop_timeout, "stop_timeout")
         self._clock = clock or SystemClock()
         self._random = random or Random()
+        self._own_random = random is None
         self._jobs: dict[str, Job] = {}
         self._decisions: dict[tuple[str, str], Decision] = {}
         self._dispatcher = Dispatcher(
@@ -243,7 +244,7 @@ class BackgroundScheduler:
             raise DuplicateTask(job.name, going if held.removed else place(held.func), place(job.func))
         self._jobs[job.name] = job
         if self.running:
-            self._dispatcher.add(job, read(self._clock))
+            self._dispatcher.add(job, read(self._clock), job.initial_delay)
 
     def _agenda(self, trigger: Trigger, policies: Policy, jitter: float) -> Agenda:
         return agenda(trigger, policies.catch_up, jitter, self._random, self._clock)
@@ -310,8 +311,8 @@ class BackgroundScheduler:
         if (row := self._decisions.get(("task", name))) is not None:
             self._decisions["task", name] = row._replace(when=str(trigger))
         if self.running:
-            job.begin_anew(read(self._clock))
-            self._dispatcher.place(job)
+            reading = read(self._clock)
+            self._dispatcher.add(job, reading, trigger.seconds if isinstance(trigger, Every) else 0.0)
 
     async def remove(self, name: str) -> None:
         """Take a task off the schedule; cancel its run and wait for it, at most `stop_timeout` seconds.
@@ -344,6 +345,8 @@ class BackgroundScheduler:
         Raises:
             BgTasksError: It is running in another event loop that is still open.
         """
+        if self._own_random and not self.running:
+            self._random.seed()  # a process forked since then draws its own
         if not await self._lifecycle.start():
             return
         jobs = self._jobs.values()

@@ -50,16 +50,22 @@ class Slots:
         self._line.setdefault(group, deque()).append((self._came, request))
         return False
 
-    def release(self, group: str | None) -> Request | None:
-        """Give a slot back. Returns the first in line that fits now, which has its slot."""
-        group = group if group in self._limits else None
-        self._count(group, -1)
+    def next_in_line(self) -> Request | None:
+        """The first in line that fits now, which has its slot; None if there is none."""
         fitting = [(line[0][0], each) for each, line in self._line.items() if line and self._free(each)]
         if not fitting:
             return None
         chosen = min(fitting, key=itemgetter(0))[1]
         self._count(chosen, 1)
         return self._line[chosen].popleft()[1]
+
+    def take(self, group: str | None) -> None:
+        """Count a run that is in progress already."""
+        self._count(group if group in self._limits else None, 1)
+
+    def give_back(self, group: str | None) -> None:
+        """Give a slot back; `next_in_line` says who has it next."""
+        self._count(group if group in self._limits else None, -1)
 
     def clear(self) -> None:
         """All slots are free and nobody waits."""

@@ -65,6 +65,8 @@ class StallWatch:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop = None
+        if self._found is not None:  # it turns again, or nobody could stop it
+            self._turn()
 
     @property
     def stalled(self) -> tuple[float, str] | None:

@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable
 from bgtasks.agenda import LONG_STEP
 from bgtasks.clock import Clock, Reading, read
 from bgtasks.job import Job
+from bgtasks.policies import LATE
 
-__all__ = ["LONGEST_SLEEP", "Timeline"]
+__all__ = ["LONGEST_SLEEP", "LONGEST_SPREAD", "Timeline"]
 
 LONGEST_SLEEP = 5.0
 """Seconds to sleep at most, so that a set wall clock or a suspend is noticed within them."""
 
 CLOCK_STEP = 1.0
 """Seconds by which the wall clock must leave the monotonic one to count as having been set."""
-
-LATE = 1.0
-"""Seconds by which a job is overdue rather than a little late; several such jobs are started spread out."""
 
 SPREAD = 0.1
 """Seconds between the starts of two overdue jobs, at most."""
@@ -52,7 +50,7 @@ class Timeline:
         self._fire = fire
         self._jobs = jobs
         self._heap: list[tuple[float, int, Job]] = []
-        self._entries = 0
+        self._entries = self._stale = 0
         self._offset = 0.0
         self._looked = 0.0
         self._lag = 0.0
@@ -69,6 +67,7 @@ class Timeline:
     def start(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context, reading: Reading) -> None:
         """Begin with an empty heap, and take the wall clock as it is."""
         self._heap.clear()
+        self._stale = 0
         self._loop, self._context = loop, context
         self._lag = 0.0
         self._looked = reading.mono
@@ -92,13 +91,23 @@ class Timeline:
     def put(self, job: Job, instant: float | None = None) -> None:
         """Place a job by its next instant, or by this one. Nothing is placed while stopped."""
         due = job.next_instant if instant is None else instant
-        job.entry = 0
+        if job.entry:
+            self.drop(job)
         if due is not None and self._loop is not None and not job.removed:
             self._entries += 1
             job.entry = self._entries
             heapq.heappush(self._heap, (due, job.entry, job))
             if due < self._wakes_at and not self._firing:
                 self._arm()
+
+    def drop(self, job: Job) -> None:
+        """Take a job off the timeline. Its entry stays until it comes up, or until such entries are many."""
+        job.entry = 0
+        self._stale += 1
+        if self._stale > 64 + len(self._heap) // 2:
+            self._heap[:] = [entry for entry in self._heap if entry[1] == entry[2].entry]
+            heapq.heapify(self._heap)
+            self._stale = 0
 
     def put_all(self, jobs: Iterable[Job]) -> None:
         """Place many jobs at once, in their order where instants are equal."""
@@ -124,6 +133,8 @@ class Timeline:
         assert self._loop is not None
         if self._timer is not None:
             self._timer.cancel()
+        if self._loop.is_closed():
+            return
         now = self._clock.monotonic()
         wakes_at = self._heap[0][0] if self._heap else float("inf")
         if self._looked == float("-inf"):
@@ -162,7 +173,9 @@ class Timeline:
             while heap and heap[0][0] <= reading.mono:
                 due, entry, job = heapq.heappop(heap)
                 if entry != job.entry:
+                    self._stale -= 1
                     continue
+                job.entry = 0
                 if reading.mono - due > LATE:
                     overdue.append(job)
                     continue
@@ -172,9 +185,11 @@ class Timeline:
         finally:
             if overdue:
                 self._spread(overdue, reading)
+        if overdue:  # one at least in each tick, however rarely the event loop turns
+            self._fire(overdue[0], reading)
 
     def _spread(self, overdue: list[Job], reading: Reading) -> None:
-        """Put overdue jobs off so that they do not all start in one instant; the first starts now."""
+        """Put overdue jobs off so that they do not all start in one instant."""
         for number, job in enumerate(overdue):
             until = reading.mono + number * min(SPREAD, LONGEST_SPREAD / len(overdue))
             job.held = (job.held[0] if job.held is not None else reading.mono, until)
@@ -187,10 +202,10 @@ class Timeline:
         if abs(step) < CLOCK_STEP:
             return
         self._offset += step
-        for job in self._jobs():
+        for job in tuple(self._jobs()):
             if job.agenda.at is not None and job.agenda.due is not None:
                 if step < -LONG_STEP.total_seconds():
                     job.agenda.begin_anew(reading)
                 else:
                     job.agenda.follow_wall_clock(reading)
-                self.put(job)
+                self.put(job, None if job.held is None else job.held[1])

@@ -36,7 +36,7 @@ def a_job(trigger: Trigger | None = None, delay: float = 0.0, name: str = "tidy"
     trigger = trigger or Every(60)
     when = agenda(trigger, CatchUp.ONE, 0.0, Random(1), VirtualClock())
     job = Job(name, lambda: asyncio.sleep(0), trigger, when, initial_delay=delay)
-    job.begin(at(0))
+    job.begin(at(0), delay)
     job.entry = 1  # it stands on the timeline
     return job
 

@@ -419,6 +419,8 @@ class SchedulerMachine(RuleBasedStateMachine):
             if task.due is None or task.open_until is not None:
                 task.due = self.now
             task.may_be_sooner = True
+        if task.open_until is not None:
+            task.failures = 0  # the next one would open it again
         task.paused = False
         task.open_until = None
 
