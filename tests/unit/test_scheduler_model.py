@@ -582,7 +582,8 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_well(self) -> None:
-        if self.started and self.limit is None and not self.group:
+        calm = self.now - self.disturbed_at > SPREAD_S
+        if self.started and calm and self.limit is None and not self.group:
             assert self.scheduler.health(SPREAD_S).problems == ()
 
     def teardown(self) -> None:
