@@ -401,6 +401,7 @@ def test_the_scheduler_survives_a_disturbance_at_every_await(disturb: Disturbanc
     walk(disturb, chosen if disturb is cancel_who_waits else one_a_turn(chosen))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("disturb", DISTURBANCES)
 def test_so_it_does_in_the_debug_mode_of_asyncio(disturb: Disturbance) -> None:
     walk(disturb, one_of_each(moments()), debug=True)
@@ -426,6 +427,7 @@ def eager_collector() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
+@pytest.mark.full
 def test_a_collection_at_every_turn_loses_no_run() -> None:
     undisturbed = Tour()
     assert undisturbed.make() == []

@@ -125,6 +125,7 @@ async def test_an_unrelated_coroutine_has_its_turn_and_so_has_each_job_and_the_s
     assert sum(overload.lines.values()) < JOBS * told_of_each
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("trigger", [name for name in TRIGGERS if "fixed" in name])
 @pytest.mark.parametrize("catch_up", CATCH_UP)
 async def test_however_it_is_to_catch_up_it_does_not_take_the_loop_for_itself(
@@ -139,6 +140,7 @@ async def test_however_it_is_to_catch_up_it_does_not_take_the_loop_for_itself(
     assert (overload.said[RunMissed] == 0) == (catch_up == "all")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("trigger", [name for name in TRIGGERS if "fixed" in name])
 @pytest.mark.parametrize("overlap", OVERLAPS[:3])
 async def test_runs_that_never_end_leave_no_heap_of_ticks_behind(trigger: str, overlap: str) -> None:

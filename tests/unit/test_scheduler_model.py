@@ -630,7 +630,7 @@ def agree(examples: int, steps: int) -> None:
 
 
 def test_whatever_is_asked_of_it_the_scheduler_agrees_with_a_simple_model() -> None:
-    agree(300, 40)
+    agree(150, 40)
 
 
 @pytest.mark.full

@@ -1049,6 +1049,7 @@ async def test_a_mistyped_name_is_an_error_that_helps_nobody(virtual_clock: Virt
             await life.scheduler.run_now("swep")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("policies", [{}, {"retry": Retry(3, backoff="100ms")}], ids=["", "with retries"])
 @virtual_time
 async def test_a_failing_job_floods_the_log(

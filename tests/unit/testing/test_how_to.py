@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.docs.pages import blocks
 from tests.support.processes import run_python
 
 
+@pytest.mark.full
 def test_what_the_page_shows_passes_under_pytest(tmp_path: Path) -> None:
     shown = [block for block in blocks("python") if block.page.name == "test-your-own-tasks.md"]
     for block in shown:

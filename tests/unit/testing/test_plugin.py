@@ -76,6 +76,7 @@ def test_unittest_runs_such_a_test_without_pytest(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == "OK"
 
 
+@pytest.mark.full
 def test_async_tests_of_others_run_as_before(tmp_path: Path) -> None:
     tests = """
     import asyncio
@@ -97,6 +98,7 @@ def test_async_tests_of_others_run_as_before(tmp_path: Path) -> None:
     assert "2 passed" in run_pytest(tmp_path, marked, "-p", "no:asyncio")
 
 
+@pytest.mark.full
 def test_a_failure_shows_the_seed_and_the_clock(tmp_path: Path) -> None:
     tests = """
     def test_chance(seeded_random, virtual_clock):
@@ -109,12 +111,14 @@ def test_a_failure_shows_the_seed_and_the_clock(tmp_path: Path) -> None:
     assert "virtual_clock = <VirtualClock 2026-01-01T00:00:00+00:00, 0 s>" in said
 
 
+@pytest.mark.full
 def test_it_can_be_left_out(tmp_path: Path) -> None:
     said = run_pytest(tmp_path, "def test_a_clock(virtual_clock): ...", "-p", "no:bgtasks")
 
     assert "fixture 'virtual_clock' not found" in said
 
 
+@pytest.mark.full
 def test_loading_it_loads_no_fakeredis(tmp_path: Path) -> None:
     tests = """
     import sys
