@@ -11,7 +11,6 @@ import asyncio
 import contextvars
 from datetime import datetime
 from random import Random
-from typing import cast
 
 from bgtasks.agenda import PassedOver
 from bgtasks.clock import Clock, Reading
@@ -89,14 +88,16 @@ class Dispatcher:
         jobs = tuple(self._jobs.values())  # what is called below may register more
         self._slots.clear()
         for job in jobs:
-            job.runs = tuple(run for run in job.runs if _lives(run))  # of a loop that has since been closed
-            for _ in job.runs if job.limited else ():
-                self._slots.take(job.policy.group)
+            if job.runs:  # some may be of a loop that has since been closed
+                job.runs = tuple(run for run in job.runs if _lives(run))
+                for _ in job.runs if job.limited else ():
+                    self._slots.take(job.policy.group)
             job.started = 0
             job.begin(reading, job.initial_delay)
         self.timeline.put_all(jobs)
         for job in jobs:
-            self._say_if_unscheduled(job)
+            if not job.entry:
+                self._say_if_unscheduled(job)
 
     def close(self) -> None:
         """Begin no more runs, and decline those that wait."""
@@ -170,7 +171,9 @@ class Dispatcher:
         due = job.take(reading)
         if job.agenda.behind is None:
             # The next tick is set before user code begins: nothing it does can take it away.
-            self.place(job)
+            self.timeline.put(job)
+            if not job.entry:
+                self._say_if_unscheduled(job)
             self._consider(job, due, reading)
             return
         try:  # the next one is due already, and waits for the end of this one
@@ -281,7 +284,7 @@ class Dispatcher:
             self._bus.emit(RunSkipped(run.task, run.due, f"cancelled before it began: {told.reason}"))
 
     def _ended(self, run: Run) -> None:
-        job = cast(Job, run.work)
+        job: Job = run.work  # type: ignore[assignment] # a dispatcher's runs are of its jobs
         if run not in job.runs:  # of an event loop that was given up
             return
         was_open = job.open_until

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bgtasks.outcomes import Outcome
 
@@ -187,10 +187,11 @@ class EventBus:
     listeners. Not promised: delivery in another thread or process, or after the fact.
     """
 
-    __slots__ = ("_listeners",)
+    __slots__ = ("_listeners", "_routes")
 
     def __init__(self) -> None:
         self._listeners: tuple[Listener, ...] = ()
+        self._routes: dict[type[Any], tuple[Callable[[Any], None], ...]] = {}
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
@@ -198,22 +199,36 @@ class EventBus:
         return self._listeners
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every event from now on; the returned function ends that."""
+        """Call `listener` for every event from now on; the returned function ends that.
+
+        A listener may have a method `on(kind)`, which is asked once for the function that takes events of one
+        kind, and saves it from telling them apart each time.
+        """
         self._listeners = (*self._listeners, listener)
+        self._routes = {}
 
         def unsubscribe() -> None:
             held = list(self._listeners)
             if listener in held:
                 held.remove(listener)  # one of them, if it was subscribed more than once
             self._listeners = tuple(held)
+            self._routes = {}
 
         return unsubscribe
 
     def emit(self, event: Event) -> None:
         """Hand `event` to every listener. Never raises an `Exception`."""
-        for listener in self._listeners:
+        kind = type(event)
+        if (routes := self._routes.get(kind)) is None:
+            routes = self._routes[kind] = tuple(_route(listener, kind) for listener in self._listeners)
+        for listener in routes:
             try:
                 listener(event)
             except Exception:  # a listener is someone else's code; logged, and the others go on
                 with suppress(Exception):  # so is a log handler
                     logging.getLogger("bgtasks").exception("a listener failed on %s", type(event).__name__)
+
+
+def _route(listener: Listener, kind: type[Any]) -> Callable[[Any], None]:
+    on: Callable[[type[Any]], Callable[[Any], None]] | None = getattr(listener, "on", None)
+    return listener if on is None else on(kind)

@@ -123,6 +123,8 @@ class Job(Work):
         """When to look at it again, on the monotonic timeline; None for never, or not before its run ends."""
         due, wait = self.agenda.due, self.wait
         behind = self.agenda.behind is not None
+        if wait is None and not behind:  # as nearly always
+            return due
         if wait is not None and wait.again is not None and (due is None or behind or wait.again < due):
             return wait.again
         return None if due is None or (behind and self.busy) else due
@@ -175,6 +177,8 @@ class Job(Work):
             agenda.behind = reading.mono  # noticed late, beside a run: it has its turn after that
             return None
         held_back = self.paused is not None or self.open_until is not None
+        if held is None and not held_back:
+            return agenda.take(reading)
         noticed = 0.0 if held is None else reading.mono - held[0]
         return agenda.take(reading, noticed, in_one=held_back)
 

@@ -293,12 +293,13 @@ class Runner:
             return None
 
     def _finished(self, run: Run, outcome: Outcome) -> None:
-        self._release(run)
+        if run.limit is not None:
+            self._release(run)
         run.outcome = outcome
-        if isinstance(outcome, FAILURES):
-            run.work.failures += 1
-        elif isinstance(outcome, _WELL):
+        if isinstance(outcome, _WELL):
             run.work.failures = 0
+        elif isinstance(outcome, FAILURES):
+            run.work.failures += 1
         run.ended = self._clock.monotonic()
         try:
             self._bus.emit(

@@ -192,7 +192,7 @@ class BackgroundScheduler:
         check_name(name)
         if not callable(func):
             raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
-        if isinstance(args, str) or not isinstance(args, Iterable):
+        if type(args) is not tuple and (isinstance(args, str) or not isinstance(args, Iterable)):
             raise InvalidTask(f'"{name}": args are a tuple of arguments, not {args!r}')
         if kwargs is not None and not isinstance(kwargs, Mapping):
             raise InvalidTask(f'"{name}": kwargs are a mapping of names to arguments, not {kwargs!r}')

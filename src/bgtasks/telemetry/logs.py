@@ -84,6 +84,10 @@ class LogListener:
         """Write the line for `event`, if it is worth one."""
         self._writers[type(event)](event)
 
+    def on(self, kind: type[Any]) -> Callable[[Any], None]:
+        """What writes the line for one kind of event."""
+        return self._writers[kind]
+
     def _scheduler_started(self, event: SchedulerStarted) -> None:
         self._log.info(
             "scheduler started", tasks=event.tasks, workers=event.workers, not_wired=len(event.skipped)
