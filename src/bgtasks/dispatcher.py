@@ -92,6 +92,7 @@ class Dispatcher:
                 job.runs = tuple(run for run in job.runs if _lives(run))
                 for _ in job.runs if job.limited else ():
                     self._slots.take(job.policy.group)
+                self._drop_removed(job)
             job.started = 0
             job.begin(reading, job.initial_delay)
         self.timeline.put_all(jobs)
@@ -152,6 +153,7 @@ class Dispatcher:
         self.outages.clear()
         for job in tuple(self._jobs.values()):
             job.runs = ()
+            self._drop_removed(job)
 
     # -- from tick to run ------------------------------------------------------------------------
 
