@@ -156,26 +156,23 @@ class Grid(Agenda):
         self.due = self._anchor + self._draw_shift() if self._splay else self._anchor
 
     def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
-        due, mono = self.due, reading.mono
+        due, mono, seconds = self.due, reading.mono, self._seconds
         assert due is not None
         self.missed = self.behind = None
         late, shift = mono - due, self._shift  # what jitter holds back is not late
         one_by_one = self._catch_up is CatchUp.ALL and not in_one
-        passed = 0 if one_by_one or late < self._seconds else int(late // self._seconds)
-        latest = late - passed * self._seconds
+        passed = 0 if one_by_one or late < seconds else int(late // seconds)
+        latest = late - passed * seconds
         runs = self._catch_up is not CatchUp.NONE or latest - noticed <= MISFIRE_GRACE
-        self._set(self._steps + passed + 1, mono)
-        if one_by_one and late >= self._seconds:
+        self._steps += passed + 1
+        instant = self._anchor + self._steps * seconds
+        self.due = instant + self._draw_shift(instant - mono) if self._splay else instant
+        if one_by_one and late >= seconds:
             self.behind = mono
         if passed or not runs:
-            since = reading.wall - timedelta(seconds=late + shift)
+            since = reading.wall - timedelta(0, late + shift)
             self.missed = PassedOver(passed if runs else passed + 1, since)
-        return reading.wall - timedelta(seconds=latest + shift) if runs else None
-
-    def _set(self, steps: int, mono: float) -> None:
-        self._steps = steps
-        instant = self._anchor + steps * self._seconds
-        self.due = instant + self._draw_shift(instant - mono)
+        return reading.wall - timedelta(0, latest + shift) if runs else None
 
 
 class Calendar(Agenda):

@@ -133,7 +133,7 @@ def run_ids() -> NewRunId:
     def new_run_id() -> str:
         nonlocal series
         series = series or os.urandom(6).hex()  # not before a fork
-        return f"{series}-{next(count):x}"
+        return f"{series}-{next(count)}"
 
     return new_run_id
 
@@ -192,10 +192,11 @@ class Runner:
         while True:
             try:
                 if failed is None:
-                    self._bus.emit(RunStarted(run.work.name, run.run_id, run.due))
+                    self._bus.emit(_new(RunStarted, (run.work.name, run.run_id, run.due)))
                 else:
                     await self._rest(run, failed)
-                outcome = _outcome(await _call(run.work))
+                result = await _call(run.work)
+                outcome = _DONE if result is None else _outcome(result)
             except asyncio.CancelledError as error:
                 if not _timed_out(run):
                     run.killed = not isinstance(run.ending, Cancelled) and _cancelled_by_host(run)
@@ -216,7 +217,7 @@ class Runner:
             except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
                 outage = self._outage(error, run.work)
                 outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
-            if not isinstance(outcome, (Failed, TimedOut)) or not _may_try_again(run):
+            if not isinstance(outcome, FAILURES) or not _may_try_again(run):
                 break
             failed = outcome
         self._finished(run, outcome)
@@ -303,7 +304,10 @@ class Runner:
         run.ended = self._clock.monotonic()
         try:
             self._bus.emit(
-                RunFinished(run.work.name, run.run_id, outcome, run.ended - run.began, run.work.failures)
+                _new(
+                    RunFinished,
+                    (run.work.name, run.run_id, outcome, run.ended - run.began, run.work.failures),
+                )
             )
         finally:
             if isinstance(outcome, Failed) and run.answer is None:
@@ -354,10 +358,11 @@ def _cancelled_by_host(run: Run) -> bool:
 
 def _outcome(result: Any) -> Outcome:
     """What a task returned, as an outcome; a task may return `Skipped` or `Deferred` itself."""
-    if result is None:
-        return _DONE
     return result if isinstance(result, _ANSWERS) else Done(result)
 
+
+_new = tuple.__new__
+"""Makes a named tuple at two thirds of the price of calling its class, which every run would pay twice."""
 
 _DONE = Done()
 _ANSWERS = (Done, Skipped, Deferred)

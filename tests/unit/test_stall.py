@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,7 +81,7 @@ def errors(caplog: pytest.LogCaptureFixture, place: str) -> list[str]:
 
 
 async def turn(times: int = 3) -> None:
-    """Let the loop turn until the watch has set its mark so often."""
+    """Let the loop turn, and the watch look."""
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
     for _ in range(times):
@@ -198,6 +198,24 @@ async def test_a_loop_that_turns_is_not_reported(caplog: pytest.LogCaptureFixtur
 
     assert scene.reports == []
     assert errors(caplog, "block") == []
+
+
+async def test_a_loop_at_rest_is_not_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+    woken: list[str] = []
+
+    def note(*args: Any, **more: Any) -> asyncio.Handle:
+        woken.append(threading.current_thread().name)
+        return wake(*args, **more)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", note)
+    scene = Scene(after=0.02)
+
+    with scene.watching(), suppress(TimeoutError):
+        await asyncio.wait_for(loop.create_future(), 25 * 0.02 / 2)  # 25 looks
+
+    assert len(woken) <= 2  # a look may come just before the rest begins, or as it ends
 
 
 async def test_time_in_which_the_watch_stood_still_too_is_no_stall(
