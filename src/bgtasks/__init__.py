@@ -14,7 +14,7 @@ from bgtasks.health import Health, JobSnapshot
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
 from bgtasks.policies import Breaker, Retry
 from bgtasks.registry import Registry, background_task, background_worker
-from bgtasks.runner import current_run
+from bgtasks.run import current_run
 from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import days, hours, minutes, seconds
 from bgtasks.triggers import Cron, Every, Once, Trigger

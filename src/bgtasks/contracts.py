@@ -7,12 +7,25 @@ fakes are in `bgtasks.testing`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-__all__ = ["Absent", "BotRunner", "ChatClient", "KnowledgeGraphLike", "StrictConfig"]
+__all__ = [
+    "EXPIRED",
+    "RELEASED",
+    "UNKNOWN",
+    "Absent",
+    "BotRunner",
+    "ChatClient",
+    "Granted",
+    "Held",
+    "KnowledgeGraphLike",
+    "LeaseStore",
+    "Renewal",
+    "StrictConfig",
+]
 
 
 class Absent:
@@ -70,3 +83,95 @@ class StrictConfig(Protocol):
     """A config that knows all its names, so that asking it for another one is an error."""
 
     strict_names: bool
+
+
+class Granted(NamedTuple):
+    """The lease was taken.
+
+    Attributes:
+        token: The fencing token of the term, larger than all before.
+        at: The server's time, in seconds since 1970.
+        run_id: Which run of which server answered; empty where it may not be asked.
+        ended: How the term before ended: `RELEASED`, `EXPIRED` by the server's clock, `UNKNOWN` since no
+            lease was ever kept here, or in a sentence what was lost.
+        quarantine: Seconds for which the last holder may still be at work, by what the server knows.
+    """
+
+    token: int
+    at: float
+    run_id: str
+    ended: str
+    quarantine: float = 0.0
+
+
+RELEASED = "released"
+EXPIRED = "expired"
+UNKNOWN = "no lease was ever kept here, or all trace of it was lost"
+
+
+class Held(NamedTuple):
+    """Somebody has the lease.
+
+    Attributes:
+        owner: Its value.
+        remaining: Seconds until it expires by the server's clock; None if it never does.
+        at: The server's time, in seconds since 1970.
+        run_id: As in `Granted`.
+        token: The token of its term, as far as it is known; else 0.
+    """
+
+    owner: str
+    remaining: float | None
+    at: float
+    run_id: str
+    token: int = 0
+
+
+class Renewal(NamedTuple):
+    """The answer to a renewal; `kept` is false if the lease is not, or not any more, the asker's.
+
+    `resign` says that somebody asked this holder to hand over.
+    """
+
+    kept: bool
+    at: float
+    run_id: str
+    resign: bool = False
+
+
+@runtime_checkable
+class LeaseStore(Protocol):
+    """Where one lease is kept. An owner is a text that no other term ever uses.
+
+    Each call is one atomic step on the server, compares first, and may be sent again after a lost answer.
+    Each may raise `ResourceUnavailable`: then it was applied, or not, or will be. Any may be called after
+    `aclose`.
+    """
+
+    key: str
+    """The lease's name."""
+
+    async def acquire(self, owner: str, lease: float, lost: float) -> Granted | Held:
+        """Take the lease for `lease` seconds if it is free or already `owner`'s; `lost` is the quarantine
+        after a loss of unknown size."""
+
+    async def renew(self, owner: str, lease: float, not_after: float) -> Renewal:
+        """Keep it for `lease` seconds from now, unless the server's time is past `not_after`."""
+
+    async def release(self, owner: str) -> bool:
+        """Give it up if it is `owner`'s, and tell those who wait; whether it was."""
+
+    async def look(self) -> Held | None:
+        """Who has it, if anyone."""
+
+    async def mint(self, owner: str, above: int) -> int:
+        """A new, larger token for `owner`'s term, above `above` too; 0 if the lease is not its."""
+
+    async def ask_to_resign(self, owner: str) -> None:
+        """Leave word for `owner` to hand over, which it hears at its next renewal."""
+
+    async def released(self) -> None:
+        """Return when a release is heard of. A hint: it may be missed, and may come for nothing."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""

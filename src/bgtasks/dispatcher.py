@@ -20,7 +20,8 @@ from bgtasks.outages import HEALTHY, Outages
 from bgtasks.outcomes import Cancelled, Deferred, Missed, Outcome
 from bgtasks.pauses import Pauses
 from bgtasks.policies import Overlap
-from bgtasks.runner import NewRunId, Run, Runner, Unavailable
+from bgtasks.run import NewRunId, Run
+from bgtasks.runner import Runner, Unavailable
 from bgtasks.slots import Slots
 from bgtasks.timeline import Timeline
 
@@ -30,9 +31,6 @@ STOPPED = "the scheduler was stopped"
 LAST_BREATH = 1.0
 """Seconds to admit nothing for, after the host cancelled a run: `asyncio.run` does so at its end, and what
 began then would be destroyed."""
-
-_EAGER_ALREADY = (None, asyncio.eager_task_factory)
-"""Task factories that are no reason to begin a run otherwise than we do."""
 
 
 class Dispatcher:
@@ -238,7 +236,7 @@ class Dispatcher:
                 self.timeline.drop(job)  # begun ahead of its instant
             if job.is_worker and job.started > 1:
                 self._bus.emit(WorkerRestarted(job.name, run.run_id, job.started - 1))
-            task = self._task(run)
+            task = self._runner.begin(run)
         except BaseException as error:  # an id or a task factory of the host's, or an interrupt in a listener
             if run is None or run.outcome is None:
                 self._not_begun(job, due, answer, error)
@@ -249,23 +247,6 @@ class Dispatcher:
         if job.is_worker and job.wait is not None:
             assert self._loop is not None
             self._loop.call_later(HEALTHY, self._seems_healthy, job, run, context=self._context.copy())
-
-    def _task(self, run: Run) -> asyncio.Task[Outcome]:
-        """The asyncio task of a run; its first step is taken, unless the host has a factory of its own."""
-        assert self._loop is not None
-        name, context = f"bgtasks:{run.work.name}:{run.run_id}", self._context.copy()
-        coroutine = self._runner.run(run)
-        if self._loop.get_task_factory() in _EAGER_ALREADY:
-            return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
-        run.began = self._clock.monotonic()
-        try:
-            run.handle = self._loop.create_task(coroutine, name=name, context=context)
-        except BaseException:
-            coroutine.close()
-            raise
-        # Cancelled before its first step it would run nothing, its end included.
-        run.handle.add_done_callback(lambda _: self._never_began(run), context=self._context.copy())
-        return run.handle
 
     def _not_begun(
         self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None, error: BaseException
@@ -278,12 +259,6 @@ class Dispatcher:
         self.place(job)
 
     # -- from run to next tick -------------------------------------------------------------------
-
-    def _never_began(self, run: Run) -> None:
-        if run.outcome is None:
-            told = run.ending if isinstance(run.ending, Cancelled) else Cancelled("it was cancelled")
-            self._runner.abandon(run, told)
-            self._bus.emit(RunSkipped(run.task, run.due, f"cancelled before it began: {told.reason}"))
 
     def _ended(self, run: Run) -> None:
         job: Job = run.work  # type: ignore[assignment] # a dispatcher's runs are of its jobs

@@ -12,6 +12,7 @@ BgTasksError
 ├── ResourceUnavailable (ConnectionError)   a server does not answer (now)
 ├── UnsuitableServer                        a server answers but cannot serve us
 │   └── MissingCommand                      it lacks a command, or the module that brings it
+├── NotLeader (RuntimeError)                 this node may not do what only the leader may
 ├── EmbeddedServerError                     the embedded server could not be started
 └── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
 ```
@@ -35,6 +36,7 @@ __all__ = [
     "InvalidTrigger",
     "MissingCommand",
     "MissingExtra",
+    "NotLeader",
     "ResourceUnavailable",
     "UnknownTask",
     "UnsuitableServer",
@@ -120,6 +122,10 @@ class UnsuitableServer(BgTasksError):
 
 class MissingCommand(UnsuitableServer):
     """A server lacks a command that is needed, because of its age, its configuration or a module."""
+
+
+class NotLeader(BgTasksError, RuntimeError):
+    """This node is not the leader, or cannot be sure of it, and was asked to do what only the leader may."""
 
 
 class EmbeddedServerError(BgTasksError):

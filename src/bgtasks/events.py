@@ -33,6 +33,11 @@ __all__ = [
     "SchedulerStopped",
     "TaskPaused",
     "TaskResumed",
+    "TermGained",
+    "TermLost",
+    "TermQuarantined",
+    "WorkerCrashed",
+    "WorkerGivenUp",
     "WorkerRestarted",
 ]
 
@@ -139,12 +144,55 @@ class LoopStalled(NamedTuple):
     stack: str
 
 
+class TermGained(NamedTuple):
+    """This node leads: it has the lease, and its workers begin. Larger tokens are of later terms."""
+
+    lease: str
+    token: int
+    owner: str
+
+
+class TermLost(NamedTuple):
+    """A term of this node is over, and why; it held the lease for `seconds`."""
+
+    lease: str
+    token: int
+    reason: str
+    seconds: float
+
+
+class TermQuarantined(NamedTuple):
+    """This node has the lease and lets its workers wait, since those of another may still be at work."""
+
+    lease: str
+    token: int
+    seconds: float
+    reason: str
+
+
 class WorkerRestarted(NamedTuple):
     """A long-lived worker ended and is started again; `restarts` counts since the scheduler began."""
 
     task: str
     run_id: str
     restarts: int
+
+
+class WorkerCrashed(NamedTuple):
+    """A leader's worker ended by an error; it starts again after `delay` seconds, unless it is given up."""
+
+    task: str
+    run_id: str
+    reason: str
+    crashes: int
+    delay: float
+
+
+class WorkerGivenUp(NamedTuple):
+    """A leader's worker is not started again in this term, and why."""
+
+    task: str
+    reason: str
 
 
 class ResourceLost(NamedTuple):
@@ -173,6 +221,11 @@ type Event = (
     | TaskPaused
     | TaskResumed
     | LoopStalled
+    | TermGained
+    | TermLost
+    | TermQuarantined
+    | WorkerCrashed
+    | WorkerGivenUp
     | WorkerRestarted
     | ResourceLost
     | ResourceRegained

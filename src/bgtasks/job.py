@@ -14,7 +14,7 @@ from bgtasks.backoff import Backoff
 from bgtasks.clock import Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
 from bgtasks.policies import LATE, POLICY, CatchUp, Policy
-from bgtasks.runner import NOTHING, Run, Work
+from bgtasks.run import NOTHING, Run, Work
 from bgtasks.spec import TaskFunction
 from bgtasks.triggers import Trigger
 

@@ -10,132 +10,26 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
-import itertools
 import logging
-import os
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Collection
 from random import Random
-from types import CoroutineType, MappingProxyType
+from types import CoroutineType
 from typing import Any
 
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock
 from bgtasks.deadlines import Deadlines
 from bgtasks.errors import InvalidTask, ResourceUnavailable
-from bgtasks.events import EventBus, RunFinished, RunRetried, RunStarted, RunStuck
+from bgtasks.events import EventBus, RunFinished, RunRetried, RunSkipped, RunStarted, RunStuck
 from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
-from bgtasks.policies import POLICY, Policy
-from bgtasks.spec import TaskFunction
+from bgtasks.run import Run, Work, current_run
 from bgtasks.stacks import stack_of
 
-__all__ = [
-    "ASK_AGAIN",
-    "NewRunId",
-    "Run",
-    "Runner",
-    "Unavailable",
-    "Work",
-    "current_run",
-    "run_ids",
-]
+__all__ = ["ASK_AGAIN", "Runner", "Unavailable"]
 
 ASK_AGAIN = 5.0
 """Seconds after which a run that was told to end and goes on is told so again."""
-
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-"""No keyword arguments; one for all."""
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """What a task's runs have in common.
-
-    Attributes:
-        func: Called with `args` and `kwargs` for each attempt.
-        failures: Failed runs in a row so far.
-    """
-
-    name: str
-    func: TaskFunction
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = NOTHING
-    policy: Policy = POLICY
-    failures: int = 0
-
-
-class Run:
-    """One run of a task: what is run, why now, and how often it failed before, in a row.
-
-    Attributes:
-        run_id: Unique among all nodes.
-        due: The wall instant that it is for.
-        attempt: Which attempt is going on, from 1.
-        began: The monotonic instant at which it began.
-        ended: The one at which it ended.
-        ending: Why it is being cancelled, set by whoever does so on purpose; it tells a stop or a timeout
-            from a task that cancelled itself.
-        outcome: None until the run has ended, and for good if it never began.
-        handle: Its asyncio task.
-        rests: It is between two attempts.
-        stuck: It was said that it does not end.
-        killed: The host cancelled it without a word.
-        overtaken: Its next run is due and waits for its end: it has no further attempt.
-        limit: Seconds after which it is asked to end, or asked again; None while nobody keeps the time.
-        asked: How often the present attempt was asked to end.
-        answer: Who waits for its outcome.
-    """
-
-    # What most runs never change costs nothing when one is made.
-    attempt = 1
-    began = ended = 0.0
-    ending: Cancelled | TimedOut | None = None
-    outcome: Outcome | None = None
-    handle: asyncio.Task[Outcome] | None = None
-    asked = 0
-    limit: float | None = None
-    rests = stuck = killed = overtaken = False
-
-    def __init__(
-        self,
-        work: Work,
-        run_id: str,
-        due: datetime,
-        answer: asyncio.Future[Outcome] | None = None,
-    ) -> None:
-        self.work = work
-        self.run_id = run_id
-        self.due = due
-        self.answer = answer
-
-    @property
-    def task(self) -> str:
-        """The task's name."""
-        return self.work.name
-
-
-current_run: ContextVar[Run | None] = ContextVar("bgtasks_current_run", default=None)
-"""The run that the calling code is part of; None outside one."""
-
-
-type NewRunId = Callable[[], str]
-"""Makes the id of a run, unique among all nodes."""
-
-
-def run_ids() -> NewRunId:
-    """Ids that are unique for ever: a random part that is drawn once in each process, and a count."""
-    series, count = "", itertools.count(1)
-
-    def new_run_id() -> str:
-        nonlocal series
-        series = series or os.urandom(6).hex()  # not before a fork
-        return f"{series}-{next(count)}"
-
-    return new_run_id
 
 
 type Unavailable = Callable[[BaseException, Collection[str]], ResourceUnavailable | None]
@@ -164,15 +58,35 @@ class Runner:
         self._unavailable = unavailable
         self._random = random or Random()
         self._ended = ended
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
         self._deadlines: Deadlines[Run] = Deadlines(self._time_is_up)
 
     def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
-        """Keep time limits in this event loop."""
+        """Begin runs in this event loop, each in a copy of this context."""
+        self._loop, self._context = loop, context
         self._deadlines.open(loop, context)
 
     def close(self) -> None:
         """No more runs begin."""
         self._deadlines.close()
+
+    def begin(self, run: Run) -> asyncio.Task[Outcome]:
+        """Make the run's asyncio task; its first step is taken, unless the host has a task factory."""
+        assert self._loop is not None
+        name, context = f"bgtasks:{run.work.name}:{run.run_id}", self._context.copy()
+        coroutine = self.run(run)
+        if self._loop.get_task_factory() in _EAGER_ALREADY:
+            return asyncio.Task(coroutine, loop=self._loop, name=name, context=context, eager_start=True)
+        run.began = self._clock.monotonic()
+        try:
+            run.handle = self._loop.create_task(coroutine, name=name, context=context)
+        except BaseException:
+            coroutine.close()
+            raise
+        # Cancelled before its first step it would run nothing, its end included.
+        run.handle.add_done_callback(lambda _: self._never_began(run), context=self._context.copy())
+        return run.handle
 
     async def run(self, run: Run) -> Outcome:
         """Run it, note its outcome and return it; `RunStarted` and `RunFinished` frame it on the bus.
@@ -230,12 +144,15 @@ class Runner:
             if run.limit is not None:
                 self._deadlines.watch(run, run.limit)
 
-    def abandon(self, run: Run, outcome: Cancelled) -> None:
-        """Note the end of a run that was cancelled before its first step, so that nothing of it ran."""
+    def _never_began(self, run: Run) -> None:
+        if run.outcome is not None:
+            return
         self._release(run)
-        run.outcome, run.ended = outcome, self._clock.monotonic()
+        told = run.ending if isinstance(run.ending, Cancelled) else Cancelled("it was cancelled")
+        run.outcome, run.ended = told, self._clock.monotonic()
         if self._ended is not None:
             self._ended(run)
+        self._bus.emit(RunSkipped(run.task, run.due, f"cancelled before it began: {told.reason}"))
 
     def cancel(self, run: Run, why: Cancelled, *, insist: bool = True) -> None:
         """Ask a run to end, for this reason; `insist` asks again every few seconds until it has."""
@@ -360,6 +277,9 @@ def _outcome(result: Any) -> Outcome:
     """What a task returned, as an outcome; a task may return `Skipped` or `Deferred` itself."""
     return result if isinstance(result, _ANSWERS) else Done(result)
 
+
+_EAGER_ALREADY = (None, asyncio.eager_task_factory)
+"""Task factories that are no reason to begin a run otherwise than we do."""
 
 _new = tuple.__new__
 """Makes a named tuple at two thirds of the price of calling its class, which every run would pay twice."""

@@ -23,7 +23,8 @@ from bgtasks.job import Job, Request
 from bgtasks.lifecycle import Lifecycle
 from bgtasks.outcomes import Outcome, Skipped
 from bgtasks.policies import POLICY, Breaker, Policy, Retry, policy
-from bgtasks.runner import NOTHING, NewRunId, Unavailable, current_run, run_ids
+from bgtasks.run import NOTHING, NewRunId, current_run, run_ids
+from bgtasks.runner import Unavailable
 from bgtasks.slots import Slots
 from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, check_name, delay, place
 from bgtasks.stall import StallWatch

@@ -25,6 +25,7 @@ FLOORS = {
     "contracts": 0,
     "registry": 1,
     "wiring": 1,
+    "run": 1,
     "runner": 1,
     "deadlines": 1,
     "agenda": 1,
@@ -39,7 +40,10 @@ FLOORS = {
     "health": 1,
     "scheduler": 1,
     "build": 1,
+    "lease": 1,
+    "supervisor": 1,
     "connect": 2,
+    "stores": 2,
     "embedded": 2,
     "telemetry": 2,
     "settings": 3,
@@ -54,7 +58,12 @@ FLOORS = {
 }
 
 # Where composing is the job. (importing module, imported unit)
-ALLOWED = {("lifecycle", "telemetry"), ("build", "connect")}
+ALLOWED = {
+    ("lifecycle", "telemetry"),
+    ("build", "connect"),
+    ("supervisor", "telemetry"),
+    ("supervisor", "stores"),
+}
 
 # What floor 0 may import from outside; everything else there is the standard library.
 FLOOR_0_LIBRARIES = {"cronsim"}

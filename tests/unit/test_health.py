@@ -17,7 +17,7 @@ from bgtasks.health import overdue, snapshot
 from bgtasks.job import Job, Request, Wait
 from bgtasks.outcomes import Cancelled, TimedOut
 from bgtasks.policies import CatchUp
-from bgtasks.runner import Run
+from bgtasks.run import Run
 from bgtasks.testing import VirtualClock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -30,7 +30,8 @@ from bgtasks import (
 from bgtasks.errors import InvalidTask
 from bgtasks.events import Event, RunFinished, RunRetried, RunStarted, RunStuck
 from bgtasks.policies import Policy
-from bgtasks.runner import ASK_AGAIN, Run, Runner, Work
+from bgtasks.run import Run, Work
+from bgtasks.runner import ASK_AGAIN, Runner
 from bgtasks.testing import VirtualClock, VirtualLoop, run_virtual
 
 DUE = datetime(2026, 1, 1, tzinfo=UTC)

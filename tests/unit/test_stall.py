@@ -23,7 +23,7 @@ from tests.support.waiting import until, wait_until
 from bgtasks import BackgroundScheduler
 from bgtasks.clock import SystemClock
 from bgtasks.events import LoopStalled
-from bgtasks.runner import current_run
+from bgtasks.run import current_run
 from bgtasks.stall import StallWatch
 from bgtasks.testing import VirtualClock
 

@@ -33,10 +33,15 @@ from bgtasks.events import (
     SchedulerStopped,
     TaskPaused,
     TaskResumed,
+    TermGained,
+    TermLost,
+    TermQuarantined,
+    WorkerCrashed,
+    WorkerGivenUp,
     WorkerRestarted,
 )
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped, TimedOut
-from bgtasks.runner import current_run
+from bgtasks.run import current_run
 
 __all__ = ["LogListener", "RunContextFilter"]
 
@@ -75,6 +80,11 @@ class LogListener:
             TaskPaused: self._task_paused,
             TaskResumed: self._task_resumed,
             LoopStalled: self._loop_stalled,
+            TermGained: self._term_gained,
+            TermLost: self._term_lost,
+            TermQuarantined: self._term_quarantined,
+            WorkerCrashed: self._worker_crashed,
+            WorkerGivenUp: self._worker_given_up,
             WorkerRestarted: self._worker_restarted,
             ResourceLost: self._resource_lost,
             ResourceRegained: self._resource_regained,
@@ -202,6 +212,40 @@ class LogListener:
         # Its stack was written while it lasted, by the thread that watches.
         self._log.warning("the event loop turns again", seconds=round(event.seconds, 3), held_by=event.task)
 
+    def _term_gained(self, event: TermGained) -> None:
+        self._log.warning("this node leads", lease=event.lease, token=event.token, owner=event.owner)
+
+    def _term_lost(self, event: TermLost) -> None:
+        self._log.warning(
+            "this node leads no more",
+            lease=event.lease,
+            token=event.token,
+            reason=event.reason,
+            seconds=round(event.seconds, 1),
+        )
+
+    def _term_quarantined(self, event: TermQuarantined) -> None:
+        self._log.warning(
+            "elected; the workers wait, since those of another leader may still be at work",
+            lease=event.lease,
+            token=event.token,
+            seconds=round(event.seconds, 1),
+            reason=event.reason,
+        )
+
+    def _worker_crashed(self, event: WorkerCrashed) -> None:
+        # The failure itself was written as that of a run.
+        self._log.info(
+            "worker crashed",
+            task=event.task,
+            run_id=event.run_id,
+            crashes=event.crashes,
+            delay=round(event.delay, 1),
+        )
+
+    def _worker_given_up(self, event: WorkerGivenUp) -> None:
+        self._log.error("worker given up for this term", task=event.task, reason=event.reason)
+
     def _worker_restarted(self, event: WorkerRestarted) -> None:
         self._log.info("worker restarted", task=event.task, run_id=event.run_id, restarts=event.restarts)
 
@@ -243,6 +287,7 @@ class RunContextFilter(logging.Filter):
 _OWN = {
     "task", "run_id", "reason", "seconds", "failures", "result", "resource", "restarts", "due",
     "tasks", "workers", "not_wired", "unfinished", "ticks", "times", "attempt", "delay", "until", "held_by",
+    "lease", "token", "owner", "crashes",
 }  # fmt: skip
 
 

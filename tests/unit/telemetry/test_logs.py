@@ -47,7 +47,7 @@ from bgtasks.events import (
     TaskResumed,
     WorkerRestarted,
 )
-from bgtasks.runner import current_run
+from bgtasks.run import current_run
 from bgtasks.telemetry import attach_default
 from bgtasks.telemetry.logs import LogListener, RunContextFilter
 from bgtasks.testing import VirtualClock, run_virtual

@@ -1,0 +1,407 @@
+"""The elector: stands for a lease, leads while it holds it, and gives it back only after its work has ended.
+
+A follower sleeps until the lease can be free, or until it hears of a release. A leader renews, and trusts
+each renewal from before it was sent. Whatever is not a confirmed renewal is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, Protocol
+
+from bgtasks.backoff import Backoff
+from bgtasks.clock import Clock, SystemClock
+from bgtasks.contracts import EXPIRED, RELEASED, UNKNOWN, Granted, Held, LeaseStore
+from bgtasks.errors import BgTasksError, NotLeader
+from bgtasks.events import EventBus, TermGained, TermLost, TermQuarantined
+from bgtasks.lease.line import Line
+from bgtasks.lease.term import Term
+from bgtasks.lease.times import LeaseTimes
+from bgtasks.lease.watchdog import Watchdog
+from bgtasks.lease.witness import ServerClock
+
+__all__ = ["Crew", "Elector"]
+
+HERD = 0.1
+"""Seconds over which followers spread that wait for the same lease to expire."""
+
+CONFUSED = 0.05
+"""Seconds at least between two attempts that fail at once."""
+
+
+class Crew(Protocol):
+    """Those who work during a term."""
+
+    async def prepare(self, term: Term) -> None:
+        """Make ready what the term's work needs; cancelled if the term ends meanwhile."""
+
+    def begin(self, term: Term) -> None:
+        """Begin to work."""
+
+    async def end(self, left: Callable[[], float]) -> tuple[str, ...]:
+        """End the work while `left()` seconds are above zero; the names of those who go on all the same."""
+
+    async def gone(self) -> None:
+        """Return when nobody works any more."""
+
+
+class Elector:
+    """Stands for one lease.
+
+    Args:
+        store: Where the lease is kept.
+        node_id: Part of the lease's value, for people. Two nodes may share one.
+        crew: Who works during a term.
+        new_nonce: Makes what tells one term of a node from another, and two nodes of one id apart.
+        fresh: The key space is known to be new, so that no unknown leader can be at work.
+
+    Attributes:
+        term: The term in progress; None for a follower.
+        holder: Who was seen to have the lease last.
+        stuck: Who of a past term still works, so that this node does not stand.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        node_id: str,
+        crew: Crew,
+        *,
+        bus: EventBus,
+        clock: Clock,
+        random: Random,
+        new_nonce: Callable[[], str],
+        times: LeaseTimes,
+        fresh: bool = False,
+    ) -> None:
+        self.store = store
+        self.times = times
+        self.term: Term | None = None
+        self.holder: Held | None = None
+        self.stuck: tuple[str, ...] = ()
+        self._node_id = node_id
+        self._crew = crew
+        self._bus = bus
+        self._clock = clock
+        self._random = random
+        self._new_nonce = new_nonce
+        self._fresh = fresh
+        self._witness = ServerClock(times, clock.monotonic())
+        self._watchdog = Watchdog(clock) if isinstance(clock, SystemClock) else None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+        self._standing: asyncio.Task[None] | None = None
+        self._line = Line(store, times, bus, clock, self._spawn)
+        self._leave: str | None = None
+        self._stop_by: float | None = None
+        self._wake = asyncio.Event()
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads, by its clock and at this moment."""
+        return self.term is not None and self.term.holds
+
+    @property
+    def stands(self) -> bool:
+        """Whether it follows or leads, and has not been told to leave."""
+        return self._standing is not None and not self._withdrawn
+
+    @property
+    def _withdrawn(self) -> bool:
+        return self._stop_by is not None
+
+    def stand(self, context: contextvars.Context) -> None:
+        """Begin to stand for the lease, in the running event loop."""
+        if self._standing is not None:
+            return
+        self._loop, self._context = asyncio.get_running_loop(), context
+        self._witness = ServerClock(self.times, self._clock.monotonic())
+        self._leave = self._stop_by = None
+        self._wake = asyncio.Event()
+        self._standing = self._spawn(self._stand(), "stand")
+
+    def resign(self, reason: str) -> None:
+        """Hand over, if it leads, and hold back for the length of a lease so that another can take it."""
+        if self.term is not None and self._leave is None:
+            self._leave = reason
+            self._wake.set()
+
+    async def withdraw(self, within: float) -> None:
+        """Stand no more: end the work, release the lease; returns after `within` seconds at the latest."""
+        standing = self._standing
+        if standing is None:
+            return
+        if self._stop_by is None:
+            self._stop_by = self._clock.monotonic() + within
+            self._leave = "stopped"
+            self._wake.set()
+        await asyncio.wait((standing,))
+        if self._standing is standing:
+            self._standing = None
+        await self._line.close()
+        if not standing.cancelled():
+            standing.result()
+
+    async def verify(self, min_remaining: float = 0.0) -> int:
+        """The token, once the server has confirmed that the lease is still this term's.
+
+        Raises:
+            NotLeader: It is not, or there is doubt: the check fails closed.
+        """
+        term = self.term
+        if term is None or not term.holds:
+            raise NotLeader("this node is not the leader")
+        sent = self._clock.monotonic()
+        try:
+            held = await self._line.ask(self.store.look())
+        except BgTasksError as error:
+            raise NotLeader(f"whether this node still leads is not known: {error}") from error
+        if held is None:
+            raise NotLeader("the lease is gone")
+        if held.owner != term.owner:
+            raise NotLeader(f"the lease is owned by another: {held.owner}")
+        until = min(term.demoted_at, sent + self.times.trusted_of(held.remaining or 0.0))
+        if term.closed is not None or self._clock.monotonic() + min_remaining >= until:
+            raise NotLeader(f"less than {min_remaining:g} s of the lease are left")
+        return term.token
+
+    # -- following -------------------------------------------------------------------------------
+
+    async def _stand(self) -> None:
+        while not self._withdrawn:
+            listening = self._spawn(self._listen(), "hear")
+            try:
+                term = await self._campaign()
+            finally:
+                listening.cancel()
+            if term is not None:
+                await self._serve(term)
+
+    async def _campaign(self) -> Term | None:
+        """Try until the lease is had; None if told to leave."""
+        owner, backoff = self._new_owner(), Backoff(0.1, 2.0, random=self._random)
+        while not self._withdrawn:
+            self._wake.clear()
+            sent = self._clock.monotonic()
+            try:
+                answer = await self._line.ask(
+                    self.store.acquire(owner, self.times.lease, self.times.lease + self.times.replica_lag)
+                )
+            except BgTasksError as error:
+                self._line.out_of_reach(error)
+                await self._pause(backoff.failed())
+                continue
+            received = self._clock.monotonic()
+            self._line.within_reach()
+            backoff.succeeded()
+            self._witness.observe(sent, received, answer.at, answer.run_id)
+            if isinstance(answer, Held):
+                self.holder = answer
+                left = self.times.lease if answer.remaining is None else answer.remaining
+                await self._pause(left + self._random.uniform(0, HERD))
+                continue
+            term = self._term(owner, sent, received, answer)
+            if self._clock.monotonic() < term.demoted_at - self.times.tenure:
+                return term
+            await self._line.release(owner)
+            owner = self._new_owner()
+        await self._line.release(owner)  # an attempt without an answer may have been granted
+        return None
+
+    def _new_owner(self) -> str:
+        return f"{self._node_id}:{self._new_nonce()}"
+
+    def _term(self, owner: str, sent: float, received: float, granted: Granted) -> Term:
+        quarantine = self.times.at_rate(granted.quarantine)
+        works_from = received + quarantine
+        if granted.ended == UNKNOWN and self._fresh:
+            works_from = received
+        elif granted.ended == EXPIRED:
+            works_from = max(works_from, self._witness.trusted_from)
+        self._fresh = False
+        term = Term(
+            owner,
+            granted.token,
+            self._clock,
+            works_from=works_from,
+            demoted_at=self.times.demoted_at(sent),
+            valid_until=self.times.valid_until(sent),
+            on_close=self._closed,
+        )
+        if works_from > received:
+            why = "the clock of the server was not watched for long enough"
+            self._bus.emit(
+                TermQuarantined(
+                    self.store.key,
+                    granted.token,
+                    works_from - received,
+                    why if granted.ended in (EXPIRED, RELEASED) else granted.ended,
+                )
+            )
+        return term
+
+    async def _listen(self) -> None:
+        """Wake the campaign when a release is heard of."""
+        while True:
+            try:
+                await self.store.released()
+            except BgTasksError:
+                await asyncio.sleep(self.times.renew)
+            else:
+                self._wake.set()
+
+    # -- leading ---------------------------------------------------------------------------------
+
+    async def _serve(self, term: Term) -> None:
+        self.term, self.holder = term, None
+        self._leave = None if not self._withdrawn else "stopped"
+        began = self._clock.monotonic()
+        self._arm(term)
+        renewing = self._spawn(self._renew(term), "renew")
+        if self._watchdog is not None:
+            self._watchdog.guard(term)
+        still: tuple[str, ...] = ()
+        try:
+            await self._lead(term)
+            still = await self._crew.end(lambda: self._left(term))
+        finally:
+            term.close(self._leave or "cancelled")
+            renewing.cancel()
+            if self._watchdog is not None:
+                self._watchdog.leave(term)
+            self.term = None
+            self._bus.emit(
+                TermLost(self.store.key, term.token, term.closed or "", self._clock.monotonic() - began)
+            )
+        if still:
+            await self._outlast(still)
+        if not self.stuck:
+            await self._line.release(term.owner)
+            if self._leave is not None and not self._withdrawn:
+                await self._hold_back()
+
+    async def _lead(self, term: Term) -> None:
+        """Wait out the quarantine, begin the work, and return when it has to end."""
+        while self._goes_on(term) and (wait := term.works_from - self._clock.monotonic()) > 0:
+            await self._pause(wait)
+        if self._goes_on(term):
+            await self._prepare(term)
+        if self._goes_on(term) and term.holds:
+            self._bus.emit(TermGained(self.store.key, term.token, term.owner))
+            self._crew.begin(term)
+        while self._goes_on(term):
+            await self._pause(None)
+
+    async def _prepare(self, term: Term) -> None:
+        preparing = self._spawn(self._crew.prepare(term), "prepare")
+        waking: asyncio.Task[Any] | None = None
+        try:
+            while not preparing.done() and self._goes_on(term):
+                self._wake.clear()
+                waking = self._spawn(self._wake.wait(), "wait")
+                await asyncio.wait((preparing, waking), return_when=asyncio.FIRST_COMPLETED)
+                waking.cancel()
+        finally:
+            if waking is not None:
+                waking.cancel()
+            preparing.cancel()
+        if preparing.done() and not preparing.cancelled() and (error := preparing.exception()) is not None:
+            self._leave = self._leave or f"could not prepare: {type(error).__name__}: {error}"
+
+    def _goes_on(self, term: Term) -> bool:
+        return term.closed is None and self._leave is None
+
+    def _left(self, term: Term) -> float:
+        """Seconds until the crew must have ended: nobody hurries one that still holds the lease."""
+        now = self._clock.monotonic()
+        left = float("inf") if term.closed is None else term.valid_until - now
+        return left if self._stop_by is None else min(left, self._stop_by - now)
+
+    async def _renew(self, term: Term) -> None:
+        """Keep the lease until the term is over; whatever ends this ends the term."""
+        try:
+            pause = self._until_renewal()
+            while term.closed is None:
+                await asyncio.sleep(pause)
+                sent = self._clock.monotonic()
+                not_after = self._witness.time_at(term.valid_until)
+                try:
+                    answer = await self._line.ask(self.store.renew(term.owner, self.times.lease, not_after))
+                except BgTasksError as error:
+                    self._line.out_of_reach(error)
+                    pause = max(CONFUSED, self.times.attempt - (self._clock.monotonic() - sent))
+                    continue
+                self._line.within_reach()
+                self._witness.observe(sent, self._clock.monotonic(), answer.at, answer.run_id)
+                if not answer.kept:
+                    term.close("the lease was lost")
+                    return
+                term.extend(self.times.demoted_at(sent), self.times.valid_until(sent))
+                if answer.resign:
+                    self.resign("asked to resign")
+                pause = self._until_renewal()
+        finally:
+            term.close("its renewal ended")
+
+    def _until_renewal(self) -> float:
+        return self.times.renew * (1 - self._random.uniform(0, self.times.jitter))
+
+    def _arm(self, term: Term) -> None:
+        assert self._loop is not None
+        wait = max(0.0, term.demoted_at - self._clock.monotonic())
+        self._loop.call_later(wait, self._look_at, term, context=self._context.copy())
+
+    def _look_at(self, term: Term) -> None:
+        """The moment to which the lease was trusted has come: it was renewed, or the term is over."""
+        if term.closed is None:
+            if self._clock.monotonic() >= term.demoted_at:
+                term.close("it was not renewed in time")
+            else:
+                self._arm(term)
+
+    def _closed(self, term: Term) -> None:
+        """A term was closed, perhaps in another thread."""
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set, context=self._context.copy())
+        except RuntimeError:  # the event loop is closed, and nothing works in it any more
+            return
+
+    async def _outlast(self, still: tuple[str, ...]) -> None:
+        """Workers that cannot be ended keep this node from standing, and the lease from being released."""
+        self.stuck = still
+        while self.stuck and not self._withdrawn:
+            gone = self._spawn(self._crew.gone(), "outlast")
+            waking = self._spawn(self._wake.wait(), "wait")
+            self._wake.clear()
+            await asyncio.wait((gone, waking), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                self.stuck = ()
+            gone.cancel()
+            waking.cancel()
+
+    async def _hold_back(self) -> None:
+        until = self._clock.monotonic() + self.times.lease
+        while not self._withdrawn and (wait := until - self._clock.monotonic()) > 0:
+            self._wake.clear()
+            await self._pause(wait)
+
+    # -- waiting ---------------------------------------------------------------------------------
+
+    async def _pause(self, seconds: float | None) -> None:
+        """Sleep for so long, or until woken."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    def _spawn[T](self, call: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
+        assert self._loop is not None
+        return asyncio.Task(
+            call, loop=self._loop, name=f"bgtasks:lease:{self.store.key}:{what}", context=self._context.copy()
+        )

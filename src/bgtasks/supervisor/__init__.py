@@ -1,0 +1,25 @@
+"""Workers that run on exactly one node: the leader's, restarted there when they crash."""
+
+from __future__ import annotations
+
+from bgtasks.supervisor.context import WorkerContext
+from bgtasks.supervisor.crew import Prepare
+from bgtasks.supervisor.post import Crash, Intensity, Restart
+from bgtasks.supervisor.supervisor import (
+    DEFAULT_KEY,
+    SupervisorSnapshot,
+    TaskSupervisor,
+    WorkerSnapshot,
+)
+
+__all__ = [
+    "DEFAULT_KEY",
+    "Crash",
+    "Intensity",
+    "Prepare",
+    "Restart",
+    "SupervisorSnapshot",
+    "TaskSupervisor",
+    "WorkerContext",
+    "WorkerSnapshot",
+]

@@ -1,0 +1,203 @@
+"""The workers of one supervisor during a term: all started, each kept alive, all ended before it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from bgtasks.clock import Clock
+from bgtasks.events import EventBus, WorkerCrashed, WorkerGivenUp, WorkerRestarted
+from bgtasks.lease import LeaseTimes, Term
+from bgtasks.outcomes import FAILURES, Cancelled, Outcome
+from bgtasks.run import NewRunId, Run
+from bgtasks.runner import Runner
+from bgtasks.stacks import stack_of
+from bgtasks.supervisor.context import WorkerContext
+from bgtasks.supervisor.post import Crash, Post, Restart
+
+__all__ = ["Prepare", "WorkerCrew"]
+
+type Prepare = Callable[[Term], Awaitable[None]]
+"""What is done before the first worker of a term starts, such as raising a guard to the term's token."""
+
+
+class WorkerCrew:
+    """Keeps workers alive while a term holds (see `Crew`).
+
+    Args:
+        posts: The workers by name, in the order in which they start; they end in the reverse order.
+        stop_timeout: Seconds that ending them may take when nothing else limits it.
+    """
+
+    def __init__(
+        self,
+        posts: Mapping[str, Post],
+        *,
+        bus: EventBus,
+        clock: Clock,
+        new_run_id: NewRunId,
+        times: LeaseTimes,
+        stop_timeout: float,
+    ) -> None:
+        self.prepares: list[Prepare] = []
+        self._posts = posts
+        self._bus = bus
+        self._clock = clock
+        self._new_run_id = new_run_id
+        self._times = times
+        self._stop_timeout = stop_timeout
+        self._runner = Runner(bus, clock, ended=self._ended)
+        self._term: Term | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+
+    def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        """Work in this event loop, each worker in a copy of this context."""
+        self._loop, self._context = loop, context
+        self._runner.open(loop, context)
+
+    async def prepare(self, term: Term) -> None:
+        """See `Crew`."""
+        for each in self.prepares:
+            await each(term)
+
+    def begin(self, term: Term) -> None:
+        """See `Crew`."""
+        self._term = term
+        for post in self._posts.values():
+            post.given_up = None
+            post.recent.clear()
+            self.admit(post)
+
+    def admit(self, post: Post) -> None:
+        """Start a worker, if a term is in progress: at once, or after what is left of its last pause."""
+        if self._term is not None and post.run is None and post.timer is None:
+            wait = 0.0 if post.again is None else post.again - self._clock.monotonic()
+            self._start_after(post, max(0.0, wait))
+
+    async def end(self, left: Callable[[], float]) -> tuple[str, ...]:
+        """See `Crew`."""
+        by = self._clock.monotonic() + self._stop_timeout
+        self._term = None
+        for post in self._posts.values():
+            if post.timer is not None:
+                post.timer.cancel()
+                post.timer = None
+
+        def time() -> float:
+            return max(0.0, min(left(), by - self._clock.monotonic()))
+
+        for post in self._working():
+            if post.context is not None:
+                post.context.stopping.set()
+        await self._settle(min(self._times.grace, time()))
+        while working := self._working():
+            for post in working:
+                assert post.run is not None
+                self._runner.cancel(post.run, Cancelled("leadership ended"), insist=False)
+            await self._settle(min(self._times.kill / 2, time()))
+            if not time():
+                break
+        for post in self._working():
+            stack = "" if post.run is None or post.run.handle is None else stack_of(post.run.handle)
+            logging.getLogger("bgtasks").critical(
+                "worker %s does not end, so the lease is not released\n%s", post.name, stack
+            )
+        return tuple(post.name for post in self._working())
+
+    async def gone(self) -> None:
+        """See `Crew`."""
+        while self._working():
+            await self._settle(None)
+
+    def _working(self) -> list[Post]:
+        """Those that are running, the last started first."""
+        return [post for post in reversed(list(self._posts.values())) if post.run is not None]
+
+    async def _settle(self, seconds: float | None) -> None:
+        """Wait until all have ended, for so long."""
+        handles = [post.run.handle for post in self._working() if post.run is not None and post.run.handle]
+        if handles:
+            await asyncio.wait(handles, timeout=seconds)
+
+    # -- one worker ------------------------------------------------------------------------------
+
+    def _start_after(self, post: Post, seconds: float) -> None:
+        assert self._loop is not None
+        post.timer = self._loop.call_later(seconds, self._start, post, context=self._context.copy())
+
+    def _start(self, post: Post) -> None:
+        post.timer = post.again = None
+        term = self._term
+        if term is None or not term.holds:
+            return
+        now = self._clock.monotonic()
+        context = WorkerContext(term, partial(self._beaten, post))
+        run = Run(post.work, self._new_run_id(), self._clock.now())
+        if post.takes_context:
+            post.work.kwargs = {**post.work.kwargs, "ctx": context}
+        post.run, post.context, post.beaten = run, context, now
+        post.started += 1
+        if post.started > 1:
+            self._bus.emit(WorkerRestarted(post.name, run.run_id, post.started - 1))
+        self._runner.begin(run)
+        if post.run is run and post.heartbeat is not None:
+            self._watch(post, run, post.heartbeat)
+
+    def _beaten(self, post: Post) -> None:
+        post.beaten = self._clock.monotonic()
+
+    def _watch(self, post: Post, run: Run, seconds: float) -> None:
+        assert self._loop is not None
+        self._loop.call_later(seconds, self._feel_pulse, post, run, context=self._context.copy())
+
+    def _feel_pulse(self, post: Post, run: Run) -> None:
+        assert post.heartbeat is not None
+        if post.run is not run or run.ending is not None:
+            return
+        left = post.beaten + post.heartbeat - self._clock.monotonic()
+        if left > 0:
+            self._watch(post, run, left)
+        else:
+            self._runner.cancel(run, Cancelled(f"no heartbeat within {post.heartbeat:g} s"))
+
+    def _ended(self, run: Run) -> None:
+        post = self._posts[run.task]
+        post.run = post.context = None
+        now, outcome = self._clock.monotonic(), run.outcome
+        post.backoff.succeeded(now - run.began)
+        if self._term is None:
+            return
+        crashed = isinstance(outcome, (*FAILURES, Cancelled))
+        if post.restart is Restart.NEVER or (post.restart is Restart.ON_ERROR and not crashed):
+            post.given_up = "it ended, and is not to be started again"
+        if crashed:
+            self._crashed(post, run, outcome, now)
+        if post.given_up is None:
+            delay = post.backoff.failed()
+            post.again = now + delay
+            self._start_after(post, delay)
+        if crashed:
+            assert outcome is not None
+            self._bus.emit(
+                WorkerCrashed(
+                    post.name, run.run_id, _reason(outcome), post.crashed, (post.again or now) - now
+                )
+            )
+        if crashed and post.given_up is not None:
+            self._bus.emit(WorkerGivenUp(post.name, post.given_up))
+
+    def _crashed(self, post: Post, run: Run, outcome: Outcome | None, now: float) -> None:
+        assert outcome is not None
+        post.crashed += 1
+        post.crashes.append(Crash(self._clock.now().timestamp(), now - run.began, _reason(outcome)))
+        if post.too_many(now):
+            limit = post.intensity
+            post.given_up = f"{limit.crashes} crashes within {limit.seconds:g} s"
+
+
+def _reason(outcome: Outcome) -> str:
+    return str(getattr(outcome, "reason", outcome))

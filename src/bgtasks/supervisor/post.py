@@ -1,0 +1,94 @@
+"""One worker's place under a supervisor: how it is started, how it has fared, when it starts again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from bgtasks.backoff import Backoff
+from bgtasks.run import Run, Work
+from bgtasks.supervisor.context import WorkerContext
+
+__all__ = ["Crash", "Intensity", "Post", "Restart"]
+
+REMEMBERED = 10
+"""Crashes of a worker that are kept to be shown."""
+
+
+class Restart(StrEnum):
+    """When a worker that has ended by itself is started again."""
+
+    ALWAYS = "always"
+    ON_ERROR = "on_error"
+    NEVER = "never"
+
+
+class Intensity(NamedTuple):
+    """How many crashes within how many seconds are too many: the worker is given up for the term."""
+
+    crashes: int
+    seconds: float
+
+
+INTENSITY = Intensity(10, 60.0)
+
+
+class Crash(NamedTuple):
+    """One crash: the wall time as seconds since 1970, after how many seconds of work, and why."""
+
+    at: float
+    after: float
+    reason: str
+
+
+@dataclass(eq=False)
+class Post:
+    """A worker under a supervisor.
+
+    Attributes:
+        work: What is run.
+        takes_context: It has a parameter `ctx`.
+        heartbeat: Seconds within which it promised to give the next heartbeat; None for no promise.
+        backoff: How long to wait before it starts again. It survives terms.
+        crashes: The last ones.
+        recent: The instants of those that count towards the intensity limit.
+        run: The run in progress.
+        context: What that was given.
+        again: The instant at which it starts again.
+        given_up: Why it is not started again in this term.
+        beaten: When it gave the last sign of life.
+        started: How often it was started (`task_started`).
+        crashed: How often it crashed (`task_crash`).
+    """
+
+    work: Work
+    backoff: Backoff
+    restart: Restart = Restart.ALWAYS
+    intensity: Intensity = INTENSITY
+    takes_context: bool = False
+    heartbeat: float | None = None
+    crashes: deque[Crash] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
+    recent: deque[float] = field(default_factory=deque)
+    run: Run | None = None
+    context: WorkerContext | None = None
+    again: float | None = None
+    timer: asyncio.TimerHandle | None = None
+    given_up: str | None = None
+    beaten: float = 0.0
+    started: int = 0
+    crashed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The worker's name."""
+        return self.work.name
+
+    def too_many(self, now: float) -> bool:
+        """Note a crash; whether that is one too many."""
+        self.recent.append(now)
+        while self.recent and self.recent[0] <= now - self.intensity.seconds:
+            self.recent.popleft()
+        return len(self.recent) >= self.intensity.crashes
