@@ -6,6 +6,8 @@ and says why the rest cannot; `BackgroundScheduler` runs it inside your own asyn
 Importing this package loads the standard library and nothing else.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from bgtasks.build import build_scheduler
 from bgtasks.contracts import Absent, BotRunner, ChatClient, KnowledgeGraphLike
 from bgtasks.errors import BgTasksError, ResourceUnavailable
@@ -19,6 +21,10 @@ from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import days, hours, minutes, seconds
 from bgtasks.triggers import Cron, Every, Once, Trigger
 from bgtasks.wiring import Decision
+
+if TYPE_CHECKING:
+    from bgtasks.lease import LeaseTimes
+    from bgtasks.supervisor import Supervision, TaskSupervisor, WorkerContext, build_supervisor
 
 __version__ = "0.1.0"
 
@@ -40,6 +46,7 @@ __all__ = [
     "Health",
     "JobSnapshot",
     "KnowledgeGraphLike",
+    "LeaseTimes",
     "Missed",
     "Once",
     "Outcome",
@@ -47,14 +54,35 @@ __all__ = [
     "ResourceUnavailable",
     "Retry",
     "Skipped",
+    "Supervision",
+    "TaskSupervisor",
     "TimedOut",
     "Trigger",
+    "WorkerContext",
     "background_task",
     "background_worker",
     "build_scheduler",
+    "build_supervisor",
     "current_run",
     "days",
     "hours",
     "minutes",
     "seconds",
 ]
+
+_LEADERSHIP = {
+    "LeaseTimes": "lease",
+    "Supervision": "supervisor",
+    "TaskSupervisor": "supervisor",
+    "WorkerContext": "supervisor",
+    "build_supervisor": "supervisor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What has to do with leadership is loaded when it is first asked for: many processes never do."""
+    if name not in _LEADERSHIP:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LEADERSHIP[name]}"), name)

@@ -7,15 +7,14 @@ from random import Random
 from typing import Any
 
 from bgtasks.clock import Clock, SystemClock
-from bgtasks.errors import ConfigurationError
 from bgtasks.events import EventBus
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry, default_registry
 from bgtasks.runner import Unavailable
 from bgtasks.scheduler import BackgroundScheduler
-from bgtasks.spec import RESOURCES
+from bgtasks.spec import Scope
 from bgtasks.triggers import Interval
-from bgtasks.wiring import Decision, Wiring, select
+from bgtasks.wiring import Decision, Wiring, further, select
 
 __all__ = ["build_scheduler"]
 
@@ -65,21 +64,9 @@ def build_scheduler(
     if registry is None:
         registry = default_registry
         registry.discover()
-    extra = dict(resources or {})
-    if clash := [name for name in RESOURCES if name in extra]:
-        raise ConfigurationError(f"resources= repeats {', '.join(clash)}: give it by its own argument")
     clock = clock or SystemClock()
-    wiring = Wiring(
-        {
-            "clock": clock,
-            "redis": redis,
-            "kg_manager": kg_manager,
-            "openrouter": openrouter,
-            "bot_runner": bot_runner,
-            **extra,
-        },
-        config,
-    )
+    given = {"redis": redis, "kg_manager": kg_manager, "openrouter": openrouter, "bot_runner": bot_runner}
+    wiring = Wiring({"clock": clock, **given, **further(resources)}, config)
     scheduler = BackgroundScheduler(
         clock=clock,
         bus=bus,
@@ -93,6 +80,8 @@ def build_scheduler(
     left_out = select(registry, only, exclude)
     for spec in registry:
         reason = left_out.get(spec.name)
+        if reason is None and spec.scope is Scope.LEADER:
+            reason = 'scope is "leader": it runs under a TaskSupervisor, on the elected leader only'
         verdict = wiring.judge(spec) if reason is None else Skipped(reason)
         scheduler.adopt(spec, verdict, wiring.decide(spec, verdict))
     for name, reason in registry.broken.items():

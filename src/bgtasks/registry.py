@@ -13,7 +13,17 @@ from typing import Any
 
 from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
 from bgtasks.policies import Breaker, Retry, policy
-from bgtasks.spec import FromConfig, Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, delay, place
+from bgtasks.spec import (
+    FromConfig,
+    Scope,
+    Spec,
+    TaskFunction,
+    TaskSpec,
+    WorkerSpec,
+    as_restart,
+    delay,
+    place,
+)
 from bgtasks.triggers import Interval, Trigger, as_trigger, parse
 
 __all__ = ["Registry", "background_task", "background_worker", "default_registry"]
@@ -223,6 +233,8 @@ def background_worker[F: TaskFunction](
     scope: str = "node",
     restart_delay: Interval = 5.0,
     group: str | None = None,
+    restart: str = "always",
+    heartbeat: Interval | None = None,
     aliases: Iterable[str] = (),
     registry: Registry | None = None,
 ) -> Callable[[F], F]:
@@ -231,10 +243,14 @@ def background_worker[F: TaskFunction](
     Arguments not named here mean what they mean for `background_task`.
 
     Args:
-        scope: `"node"` keeps one on every node under the `BackgroundScheduler`; `"leader"` is for the
-            elected leader alone and is not run by the `BackgroundScheduler`, which says so in its row.
-        restart_delay: Seconds, or a string such as `"10s"`, between its end and its next start.
-        group: The leader group (scope `"leader"` only); None is the default group.
+        scope: `"node"` keeps one on every node under the `BackgroundScheduler`; `"leader"` keeps one on the
+            elected leader alone, under the `TaskSupervisor`. Such a worker may take a `WorkerContext` as
+            its parameter `ctx`.
+        restart_delay: Seconds, or a string such as `"10s"`, between its end and its next start. For a
+            leader's worker the longest first pause, which doubles from crash to crash.
+        group: The leader group (scope `"leader"` only, as all below); None is the default group.
+        restart: `"always"`, `"on_error"` or `"never"`: when it is started again after it ended.
+        heartbeat: It promises to call `ctx.heartbeat()` at least so often, and is restarted if it does not.
 
     Raises:
         InvalidTrigger: The delay is not above zero, not finite or not readable.
@@ -255,6 +271,8 @@ def background_worker[F: TaskFunction](
                 func=func,
                 restart_delay=restart_after,
                 group=group,
+                restart=as_restart(restart),
+                heartbeat=None if heartbeat is None else parse(heartbeat, "heartbeat"),
                 requires=needs,
                 requires_chat_llm=requires_chat_llm,
                 opt_in_config_flag=opt_in_config_flag,

@@ -19,11 +19,13 @@ from bgtasks.triggers import Interval, Trigger, parse, parse_delay
 __all__ = [
     "RESOURCES",
     "FromConfig",
+    "Restart",
     "Scope",
     "Spec",
     "TaskFunction",
     "TaskSpec",
     "WorkerSpec",
+    "as_restart",
     "check_name",
     "days",
     "delay",
@@ -49,6 +51,17 @@ class Scope(StrEnum):
     """Each tick on exactly one node."""
     LEADER = "leader"
     """On the elected leader only (workers)."""
+
+
+class Restart(StrEnum):
+    """When a leader's worker that has ended is started again."""
+
+    ALWAYS = "always"
+    """However it ended."""
+    ON_ERROR = "on_error"
+    """When it crashed; not when it returned."""
+    NEVER = "never"
+    """Not before the next term."""
 
 
 class FromConfig(NamedTuple):
@@ -108,7 +121,7 @@ class Spec:
         check_name(self.name)
         if not inspect.iscoroutinefunction(self.func):
             raise InvalidTask(f'"{self.name}" must be a coroutine function: write "async def"')
-        fillable = {*RESOURCES, *(need for need in self.requires if "." not in need)}
+        fillable = {*RESOURCES, *self.given, *(need for need in self.requires if "." not in need)}
         for parameter in parameters(self.func):
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 raise InvalidTask(
@@ -121,6 +134,11 @@ class Spec:
                     f"{', '.join(RESOURCES)}. For a resource of your own say "
                     f'requires=("{parameter.name}",), or give the parameter a default'
                 )
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Parameters that are filled at each start, by whoever runs it."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,12 +176,17 @@ class WorkerSpec(Spec):
     """A long-lived worker: meant not to end, started again when it does.
 
     Attributes:
-        restart_delay: Seconds between its end, for whatever reason, and its next start.
+        restart_delay: Seconds between its end, for whatever reason, and its next start. For a leader's worker
+            the longest first pause, which doubles from crash to crash.
         group: The leader group it belongs to; None is the default group.
+        restart: When it is started again after it ended.
+        heartbeat: Seconds within which it promises to call `ctx.heartbeat()` again; None for no promise.
     """
 
     restart_delay: float = 5.0
     group: str | None = None
+    restart: Restart = Restart.ALWAYS
+    heartbeat: float | None = None
 
     def __post_init__(self) -> None:
         super(WorkerSpec, self).__post_init__()
@@ -173,8 +196,32 @@ class WorkerSpec(Spec):
                 f'"{self.name}": a worker has scope "node" (one on every node) or "leader" '
                 f"(one in the cluster)"
             )
-        if self.group is not None and self.scope is not Scope.LEADER:
+        if self.scope is Scope.LEADER:
+            if self.heartbeat is not None and self.given[0] not in inspect.signature(self.func).parameters:
+                raise InvalidTask(f'"{self.name}": heartbeat= needs a parameter "ctx" with ctx.heartbeat()')
+            return
+        if self.group is not None:
             raise InvalidTask(f'"{self.name}": only a worker with scope="leader" has a group')
+        if self.restart is not Restart.ALWAYS or self.heartbeat is not None:
+            raise InvalidTask(f'"{self.name}": restart and heartbeat are for workers with scope="leader"')
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """See `Spec`: a leader's worker may take a `WorkerContext` as `ctx`."""
+        return ("ctx",) if self.scope is Scope.LEADER else ()
+
+
+def as_restart(value: str) -> Restart:
+    """The policy that `value` names.
+
+    Raises:
+        InvalidTask: It names none.
+    """
+    try:
+        return Restart(value)
+    except ValueError:
+        words = ", ".join(f'"{each}"' for each in Restart)
+        raise InvalidTask(f"restart is one of {words}, not {value!r}") from None
 
 
 def check_name(name: object) -> None:

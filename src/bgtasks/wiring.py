@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from bgtasks.contracts import Absent, StrictConfig
-from bgtasks.errors import InvalidSetting, InvalidTrigger, nearest
+from bgtasks.errors import ConfigurationError, InvalidSetting, InvalidTrigger, nearest
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry
 from bgtasks.spec import RESOURCES, Scope, Spec, TaskSpec, WorkerSpec, parameters
 from bgtasks.triggers import Every, Trigger, spoken
 
-__all__ = ["CHAT_LLM_FLAG", "Decision", "Wired", "Wiring", "select"]
+__all__ = ["CHAT_LLM_FLAG", "Decision", "Wired", "Wiring", "further", "select"]
 
 CHAT_LLM_FLAG = "background_scheduler_chat_llm_enabled"
 
@@ -86,8 +86,6 @@ class Wiring:
         Raises:
             InvalidSetting: A strict config does not know a flag the spec names.
         """
-        if isinstance(spec, WorkerSpec) and spec.scope is Scope.LEADER:
-            return Skipped('scope is "leader": it runs under a TaskSupervisor, on the elected leader only')
         reasons = [*self._missing(spec), *self._switched_off(spec)]
         trigger = self._trigger(spec)
         if isinstance(trigger, str):
@@ -96,6 +94,14 @@ class Wiring:
             return Skipped("; ".join(dict.fromkeys(reasons)))
         note = "cluster scope within this process only" if spec.scope is Scope.CLUSTER else None
         return Wired(self._arguments(spec), trigger, note)
+
+    def switched_off(self, spec: Spec) -> bool:
+        """Whether the config says that it is not to run, here or on any node.
+
+        Raises:
+            InvalidSetting: As `judge`.
+        """
+        return any(True for _ in self._switched_off(spec))
 
     def decide(self, spec: Spec, verdict: Wired | Skipped) -> Decision:
         """The row that shows `verdict`."""
@@ -119,7 +125,7 @@ class Wiring:
         by_parameter = (
             each.name
             for each in parameters(spec.func)
-            if each.default is each.empty and each.name not in spec.requires
+            if each.default is each.empty and each.name not in (*spec.requires, *spec.given)
         )
         for need in (*spec.requires, *by_parameter):
             root, *path = need.split(".")
@@ -204,6 +210,18 @@ class Wiring:
             if known and held is not None and not isinstance(held, Absent):
                 arguments[parameter.name] = held
         return arguments
+
+
+def further(resources: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A host's resources beside those that have an argument of their own.
+
+    Raises:
+        ConfigurationError: One of them has.
+    """
+    extra = dict(resources or {})
+    if clash := [name for name in RESOURCES if name in extra]:
+        raise ConfigurationError(f"resources= repeats {', '.join(clash)}: give it by its own argument")
+    return extra
 
 
 def select(registry: Registry, only: Iterable[str] | None, exclude: Iterable[str]) -> dict[str, str]:

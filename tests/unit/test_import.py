@@ -52,14 +52,26 @@ def test_the_stand_ins_for_tests_load_nothing_optional() -> None:
 
 
 def test_all_is_sorted_and_complete() -> None:
-    public = {
+    loaded = {
         name
         for name, value in vars(bgtasks).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
+    of_typing = {"Any", "TYPE_CHECKING"}
 
     assert bgtasks.__all__ == sorted(bgtasks.__all__)
-    assert public == set(bgtasks.__all__)
+    assert loaded - of_typing <= set(bgtasks.__all__)
+
+
+def test_what_has_to_do_with_leadership_is_loaded_when_it_is_asked_for() -> None:
+    loaded_after(
+        "import bgtasks, sys\n"
+        "assert 'bgtasks.supervisor' not in sys.modules\n"
+        "from bgtasks import TaskSupervisor\n"
+        "assert 'bgtasks.supervisor' in sys.modules\n"
+    )
+    with pytest.raises(AttributeError, match="no attribute 'TaskSupervisors'"):
+        bgtasks.TaskSupervisors  # noqa: B018
 
 
 @pytest.mark.parametrize("name", bgtasks.__all__)

@@ -304,7 +304,7 @@ def test_the_scope_of_the_cluster_is_wired_with_what_it_does_not_promise_here() 
     assert wired(judged(periodic(scope="cluster"))).note == "cluster scope within this process only"
 
 
-def test_a_node_worker_is_wired_to_be_restarted_and_a_leader_worker_is_not_run_here() -> None:
+def test_a_worker_is_wired_to_be_restarted() -> None:
     def listen(scope: str) -> Callable[[Registry], None]:
         def declare(registry: Registry) -> None:
             @background_worker(scope=scope, restart_delay="10s", registry=registry)
@@ -313,9 +313,7 @@ def test_a_node_worker_is_wired_to_be_restarted_and_a_leader_worker_is_not_run_h
         return declare
 
     assert wired(judged(listen("node"))) == Wired({}, Every("10s"), None)
-    assert judged(listen("leader")) == Skipped(
-        'scope is "leader": it runs under a TaskSupervisor, on the elected leader only'
-    )
+    assert wired(judged(listen("leader"))) == Wired({}, Every("10s"), None)
 
 
 def row(declare: Callable[[Registry], None], resources: dict[str, Any], config: Any = None) -> Decision:

@@ -135,19 +135,20 @@ class RedisLeaseStore:
         redis: An asyncio client of redis-py, with or without decoded responses, behind Sentinel or not.
         key: The lease's key.
         timeout: Seconds that a connection may take to be made, or to answer.
+        client: The connections to use, instead of ones made like those of `redis`; closed by `aclose`.
 
     Raises:
         UnsuitableServer: It is a client of Redis Cluster.
     """
 
-    def __init__(self, redis: Any, key: str, timeout: float = 0.5) -> None:
+    def __init__(self, redis: Any, key: str, timeout: float = 0.5, *, client: Any = None) -> None:
         refuse_cluster(redis)
         self.key = key
         tag = key if "{" in key else f"{{{key}}}"
         self._keys = [key, f"{tag}:last", f"{tag}:fence", f"{tag}:resign"]
         self._channel = f"{tag}:events"
         self._timeout = timeout
-        self._client = _own_client(redis, timeout)
+        self._client: Any = _own_client(redis, timeout) if client is None else client
         self._scripts = {
             body: self._client.register_script(_COMMON + body)
             for body in (_ACQUIRE, _RENEW, _RELEASE, _LOOK, _MINT, _RESIGN)

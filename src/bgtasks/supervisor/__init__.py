@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bgtasks.spec import Restart
+from bgtasks.supervisor.build import Supervision, build_supervisor
 from bgtasks.supervisor.context import WorkerContext
 from bgtasks.supervisor.crew import Prepare
-from bgtasks.supervisor.post import Crash, Intensity, Restart
+from bgtasks.supervisor.post import Crash, Intensity
 from bgtasks.supervisor.supervisor import (
     DEFAULT_KEY,
     SupervisorSnapshot,
@@ -18,8 +20,10 @@ __all__ = [
     "Intensity",
     "Prepare",
     "Restart",
+    "Supervision",
     "SupervisorSnapshot",
     "TaskSupervisor",
     "WorkerContext",
     "WorkerSnapshot",
+    "build_supervisor",
 ]

@@ -14,9 +14,10 @@ from bgtasks.lease import LeaseTimes, Term
 from bgtasks.outcomes import FAILURES, Cancelled, Outcome
 from bgtasks.run import NewRunId, Run
 from bgtasks.runner import Runner
+from bgtasks.spec import Restart
 from bgtasks.stacks import stack_of
 from bgtasks.supervisor.context import WorkerContext
-from bgtasks.supervisor.post import Crash, Post, Restart
+from bgtasks.supervisor.post import Crash, Post
 
 __all__ = ["Prepare", "WorkerCrew"]
 

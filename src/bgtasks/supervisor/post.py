@@ -5,25 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
 from bgtasks.backoff import Backoff
 from bgtasks.run import Run, Work
+from bgtasks.spec import Restart
 from bgtasks.supervisor.context import WorkerContext
 
-__all__ = ["Crash", "Intensity", "Post", "Restart"]
+__all__ = ["INTENSITY", "Crash", "Intensity", "Post"]
 
 REMEMBERED = 10
 """Crashes of a worker that are kept to be shown."""
-
-
-class Restart(StrEnum):
-    """When a worker that has ended by itself is started again."""
-
-    ALWAYS = "always"
-    ON_ERROR = "on_error"
-    NEVER = "never"
 
 
 class Intensity(NamedTuple):

@@ -19,10 +19,11 @@ from bgtasks.errors import BgTasksError, ConfigurationError, DuplicateTask, Inva
 from bgtasks.events import EventBus
 from bgtasks.lease import Elector, LeaseTimes
 from bgtasks.run import NewRunId, Work, run_ids
-from bgtasks.spec import check_name, place
+from bgtasks.spec import WorkerSpec, as_restart, check_name, place
 from bgtasks.supervisor.crew import Prepare, WorkerCrew
-from bgtasks.supervisor.post import Crash, Intensity, Post, Restart
+from bgtasks.supervisor.post import INTENSITY, Crash, Intensity, Post
 from bgtasks.triggers import Interval, parse
+from bgtasks.wiring import Wired
 
 __all__ = ["DEFAULT_KEY", "SupervisorSnapshot", "TaskSupervisor", "WorkerSnapshot"]
 
@@ -179,23 +180,44 @@ class TaskSupervisor:
         check_name(name)
         if not callable(task_factory):
             raise InvalidTask(f'"{name}": task_factory is a coroutine function, not {task_factory!r}')
-        present = self._posts.get(name)
-        if present is not None:
-            if present.work.func is task_factory:
-                return
-            raise DuplicateTask(name, place(present.work.func), place(task_factory))
         takes_context = "ctx" in inspect.signature(task_factory).parameters
         if heartbeat is not None and not takes_context:
             raise InvalidTask(f'"{name}": heartbeat= needs a parameter "ctx" to call ctx.heartbeat() on')
-        post = Post(
-            Work(name, task_factory),
-            Backoff(parse(backoff, "backoff"), parse(max_backoff, "max_backoff"), random=self._random),
-            _restart(name, restart),
-            _intensity(name, intensity),
-            takes_context,
-            None if heartbeat is None else parse(heartbeat, "heartbeat"),
+        self._add(
+            Post(
+                Work(name, task_factory),
+                Backoff(parse(backoff, "backoff"), parse(max_backoff, "max_backoff"), random=self._random),
+                as_restart(restart),
+                _intensity(name, intensity),
+                takes_context,
+                None if heartbeat is None else parse(heartbeat, "heartbeat"),
+            )
         )
-        self._posts[name] = post
+
+    def adopt(self, spec: WorkerSpec, verdict: Wired) -> None:
+        """Take a worker that the wiring found fit to run here.
+
+        Raises:
+            DuplicateTask: The name is taken.
+        """
+        self._add(
+            Post(
+                Work(spec.name, spec.func, kwargs=verdict.kwargs),
+                Backoff(spec.restart_delay, max(60.0, spec.restart_delay), random=self._random),
+                spec.restart,
+                INTENSITY,
+                "ctx" in inspect.signature(spec.func).parameters,
+                spec.heartbeat,
+            )
+        )
+
+    def _add(self, post: Post) -> None:
+        present = self._posts.get(post.name)
+        if present is not None:
+            if present.work.func is post.work.func:
+                return
+            raise DuplicateTask(post.name, place(present.work.func), place(post.work.func))
+        self._posts[post.name] = post
         if self._loop is not None:
             self._elector.stand(self._context)
             self._crew.admit(post)
@@ -319,14 +341,6 @@ def _text(label: str, value: object) -> str:
 
 def _nonce() -> str:
     return os.urandom(16).hex()
-
-
-def _restart(name: str, value: str) -> Restart:
-    try:
-        return Restart(value)
-    except ValueError:
-        words = ", ".join(f'"{each}"' for each in Restart)
-        raise InvalidTask(f'"{name}": restart is one of {words}, not {value!r}') from None
 
 
 def _intensity(name: str, value: object) -> Intensity:
