@@ -1,17 +1,137 @@
-"""A process around a scheduler: it runs until a signal asks it to stop, and stops in order."""
+"""A process around a scheduler and supervisors: composed from settings, run until a signal, stopped in order.
+
+`bgtasks run` and the programs in `services/` are this and nothing more.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from bgtasks.build import build_scheduler
+from bgtasks.cli import exit_code
+from bgtasks.errors import BgTasksError, UnsuitableServer
+from bgtasks.events import EventBus
+from bgtasks.registry import default_registry
+from bgtasks.resources import Resources, open_resources
 from bgtasks.scheduler import BackgroundScheduler
+from bgtasks.settings import Settings
+from bgtasks.spec import Spec
+from bgtasks.supervisor import Supervision, build_supervisor
+from bgtasks.telemetry.logs import log_to_stderr
+from bgtasks.wiring import Decision
 
-__all__ = ["serve", "stop_signal"]
+__all__ = ["Service", "compose", "main", "run", "serve", "stop_signal"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs in one process, on one bus."""
+
+    scheduler: BackgroundScheduler
+    supervision: Supervision
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """A row for every known task and worker, with the reason if it does not run here."""
+        led = {row.name: row for row in self.supervision.decisions}
+        return tuple(led.get(row.name, row) for row in self.scheduler.decisions)
+
+
+def compose(
+    held: Resources, settings: Settings, *, only: Iterable[str] | None = None, exclude: Iterable[str] = ()
+) -> Service:
+    """The scheduler and the supervisors for what can run with these resources and settings.
+
+    Raises:
+        UnknownTask: A name in `only` or `exclude` that no task has.
+    """
+    bus, chosen, dropped = EventBus(), None if only is None else tuple(only), tuple(exclude)
+    scheduler = build_scheduler(
+        **held.arguments,
+        config=settings,
+        only=chosen,
+        exclude=dropped,
+        bus=bus,
+        stop_timeout=settings.stop_timeout,
+    )
+    supervision = build_supervisor(
+        **held.arguments,
+        config=settings,
+        only=chosen,
+        exclude=dropped,
+        bus=bus,
+        stop_timeout=settings.stop_timeout,
+    )
+    return Service(scheduler, supervision)
+
+
+async def run(
+    settings: Settings,
+    *,
+    only: Iterable[str] | None = None,
+    exclude: Iterable[str] = (),
+    wait: bool = False,
+) -> int:
+    """Open what the settings name, run what can run until SIGINT or SIGTERM, stop, and close.
+
+    Args:
+        wait: Begin even if Redis does not answer yet; what needs it waits.
+
+    Returns:
+        An exit code: 0, or 1 if something would not end.
+
+    Raises:
+        BgTasksError: A server cannot be used, or a name is unknown.
+    """
+    async with open_resources(settings, checked=not wait) as held:
+        if isinstance(held.trouble, UnsuitableServer):
+            raise held.trouble  # waiting would not mend it
+        service = compose(held, settings, only=only, exclude=exclude)
+        _say_what_is_not_run(service.decisions)
+        unfinished = await serve(service)
+    if unfinished:
+        logging.shutdown()
+        os._exit(1)  # everything is closed, and asyncio.run would wait for ever for what will not end
+    return 0
+
+
+def main(chosen: Callable[[Spec], bool] | None = None) -> None:
+    """The whole of a service's program: settings from the environment, logs to stderr, an exit code.
+
+    0 ended by a signal; 1 something would not end; 2 the settings cannot be meant; 3 a server cannot be used.
+
+    Args:
+        chosen: Which tasks and workers are this service's; all of them by default.
+    """
+    try:
+        settings = Settings.load()
+        log_to_stderr(settings.log_level)
+        default_registry.discover()
+        only = None if chosen is None else [spec.name for spec in default_registry if chosen(spec)]
+        sys.exit(asyncio.run(run(settings, only=only, wait=True)))
+    except BgTasksError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(exit_code(error))
+
+
+def _say_what_is_not_run(rows: Iterable[Decision]) -> None:
+    log = logging.getLogger("bgtasks")
+    wired = 0
+    for row in rows:
+        wired += row.wired
+        if not row.wired:
+            log.info("%s does not run here: %s", row.name, row.reason)
+    if not wired:
+        log.warning("nothing can run here; the lines above say why (bgtasks tasks shows it too)")
 
 
 @asynccontextmanager
@@ -40,12 +160,17 @@ async def stop_signal() -> AsyncIterator[asyncio.Event]:
                 signal.signal(each, handler)
 
 
-async def serve(scheduler: BackgroundScheduler) -> tuple[str, ...]:
-    """Run `scheduler` until SIGINT or SIGTERM, then stop it; the names of runs that would not end.
+async def serve(service: Service) -> tuple[str, ...]:
+    """Run it until SIGINT or SIGTERM, then stop it; the names of runs and workers that would not end.
 
     While one of those goes on, `asyncio.run` does not return: it waits for every task. A process that is to
     end all the same closes what it has open and calls `os._exit`.
     """
-    async with stop_signal() as asked, scheduler:
-        await asked.wait()
-    return scheduler.unfinished
+    async with stop_signal() as asked:
+        await service.scheduler.start()
+        await service.supervision.start()
+        try:
+            await asked.wait()
+        finally:
+            _, stuck = await asyncio.gather(service.scheduler.stop(), service.supervision.shutdown())
+    return (*service.scheduler.unfinished, *stuck)

@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["main"]
+from bgtasks.errors import BgTasksError, EmbeddedServerError, ResourceUnavailable, UnsuitableServer
+
+__all__ = ["exit_code", "main"]
+
+
+def exit_code(error: BgTasksError) -> int:
+    """The exit code of a process that an error of ours ended: 3 for a server, else 2."""
+    return 3 if isinstance(error, ResourceUnavailable | UnsuitableServer | EmbeddedServerError) else 2
 
 
 def main() -> None:
     """Run the command line and exit. Every error of ours is one line on stderr, without a traceback."""
-    from bgtasks.errors import (
-        BgTasksError,
-        EmbeddedServerError,
-        MissingExtra,
-        ResourceUnavailable,
-        UnsuitableServer,
-    )
+    from bgtasks.errors import MissingExtra
 
     try:
         try:
@@ -33,7 +34,7 @@ def main() -> None:
         app(standalone_mode=True)
     except BgTasksError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(3 if isinstance(error, ResourceUnavailable | UnsuitableServer | EmbeddedServerError) else 2)
+        sys.exit(exit_code(error))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bgtasks.cli import ingest, prompts, run, settings, tasks
+from bgtasks.cli import ingest, leader, prompts, run, settings, tasks
 
 __all__ = ["app"]
 
@@ -46,3 +46,4 @@ app.command()(tasks.tasks)
 app.command()(ingest.ingest)
 app.command()(settings.settings)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(leader.app, name="leader")

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
-
 import typer
 
-from bgtasks.build import build_scheduler
-from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load, log_to_stderr
-from bgtasks.errors import UnsuitableServer
-from bgtasks.resources import open_resources
-from bgtasks.service import serve
-from bgtasks.settings import Settings
-from bgtasks.wiring import Decision
+from bgtasks import service
+from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
+from bgtasks.telemetry.logs import log_to_stderr
 
 __all__ = ["run"]
 
@@ -29,31 +22,4 @@ def run(
     settings = load(redis)
     log_to_stderr(settings.log_level)
     import_tasks(imports)
-    execute(_run(settings, only, exclude, wait))
-
-
-def _say_what_is_not_run(rows: tuple[Decision, ...]) -> None:
-    log = logging.getLogger("bgtasks")
-    for row in rows:
-        if not row.wired:
-            log.info("%s does not run here: %s", row.name, row.reason)
-    if not any(row.wired for row in rows):
-        log.warning("nothing can run here; the lines above say why (bgtasks tasks shows it too)")
-
-
-async def _run(settings: Settings, only: list[str], exclude: list[str], wait: bool) -> None:
-    async with open_resources(settings, checked=not wait) as held:
-        if isinstance(held.trouble, UnsuitableServer):
-            raise held.trouble  # waiting would not mend it
-        scheduler = build_scheduler(
-            **held.arguments,
-            config=settings,
-            only=only or None,
-            exclude=exclude,
-            stop_timeout=settings.stop_timeout,
-        )
-        _say_what_is_not_run(scheduler.decisions)
-        unfinished = await serve(scheduler)
-    if unfinished:
-        logging.shutdown()
-        os._exit(1)  # everything is closed, and asyncio.run would wait for ever for what will not end
+    execute(service.run(settings, only=only or None, exclude=exclude, wait=wait))

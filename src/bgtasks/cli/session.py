@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 import sys
 from collections.abc import Coroutine, Iterable
 from typing import Any, Never
@@ -14,9 +13,8 @@ import typer
 from bgtasks.contracts import Absent
 from bgtasks.errors import ConfigurationError, UnsuitableServer
 from bgtasks.settings import Settings
-from bgtasks.telemetry.logs import RunContextFilter
 
-__all__ = ["Imports", "RedisUrl", "execute", "fail", "given", "import_tasks", "load", "log_to_stderr"]
+__all__ = ["Imports", "RedisUrl", "execute", "fail", "given", "import_tasks", "load"]
 
 RedisUrl = typer.Option(
     None, "--redis", metavar="URL", help='Redis, or "embedded"; default: BGTASKS_REDIS_URL.'
@@ -70,11 +68,3 @@ def import_tasks(modules: Iterable[str]) -> None:
             importlib.import_module(name)
         except Exception as error:  # someone else's module; whatever stops it is the answer
             raise ConfigurationError(f"--import {name}: {type(error).__name__}: {error}") from error
-
-
-def log_to_stderr(level: str) -> None:
-    """Send log lines to stderr, each with the run it belongs to."""
-    handler = logging.StreamHandler()
-    handler.addFilter(RunContextFilter())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(task)s] %(message)s"))
-    logging.basicConfig(level=level, handlers=[handler])

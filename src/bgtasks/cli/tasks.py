@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bgtasks.build import build_scheduler
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
 from bgtasks.resources import open_resources
+from bgtasks.service import compose
 from bgtasks.settings import Settings
 from bgtasks.wiring import Decision
 
@@ -32,7 +32,7 @@ def tasks(
 
 async def _tasks(settings: Settings, as_json: bool) -> int:
     async with open_resources(settings, checked=False) as held:
-        rows = build_scheduler(**held.arguments, config=settings).decisions
+        rows = compose(held, settings).decisions
     if as_json:
         typer.echo(json.dumps([{**row._asdict(), "wired": row.wired} for row in rows], indent=2))
     else:

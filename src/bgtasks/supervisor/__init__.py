@@ -12,6 +12,7 @@ from bgtasks.supervisor.supervisor import (
     SupervisorSnapshot,
     TaskSupervisor,
     WorkerSnapshot,
+    lease_key,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "WorkerContext",
     "WorkerSnapshot",
     "build_supervisor",
+    "lease_key",
 ]

@@ -25,7 +25,7 @@ from bgtasks.supervisor.post import INTENSITY, Crash, Intensity, Post
 from bgtasks.triggers import Interval, parse
 from bgtasks.wiring import Wired
 
-__all__ = ["DEFAULT_KEY", "SupervisorSnapshot", "TaskSupervisor", "WorkerSnapshot"]
+__all__ = ["DEFAULT_KEY", "SupervisorSnapshot", "TaskSupervisor", "WorkerSnapshot", "lease_key"]
 
 DEFAULT_KEY = "sg:leader:supervisor"
 
@@ -131,7 +131,7 @@ class TaskSupervisor:
             stop_timeout=self._stop_timeout,
         )
         if store is None:
-            store = _store(redis, _key(key, group))
+            store = _store(redis, lease_key(group, key))
         self._elector = Elector(
             store,
             _text("node_id", self.node_id),
@@ -328,7 +328,12 @@ def _store(redis: Any, key: str) -> LeaseStore:
     return lease_store(redis, key)
 
 
-def _key(key: str | None, group: str | None) -> str:
+def lease_key(group: str | None = None, key: str | None = None) -> str:
+    """The key of a group's lease: `SG_LEADER_KEY` from the environment if none is given, and the group.
+
+    Raises:
+        ConfigurationError: One of them is no line of text.
+    """
     base = _text("key", key or os.environ.get("SG_LEADER_KEY") or DEFAULT_KEY)
     return base if group is None else f"{base}:{_text('group', group)}"
 

@@ -43,7 +43,7 @@ from bgtasks.events import (
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped, TimedOut
 from bgtasks.run import current_run
 
-__all__ = ["LogListener", "RunContextFilter"]
+__all__ = ["LogListener", "RunContextFilter", "log_to_stderr"]
 
 
 class LogListener:
@@ -282,6 +282,14 @@ class RunContextFilter(logging.Filter):
         if not hasattr(record, "task"):
             record.task = run.task if run else "-"
         return True
+
+
+def log_to_stderr(level: str) -> None:
+    """Send log lines to stderr, each with the run it belongs to."""
+    handler = logging.StreamHandler()
+    handler.addFilter(RunContextFilter())
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(task)s] %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 _OWN = {
