@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.command_line import Running, bgtasks, expect_no_complaint
+from tests.support.command_line import Ended, Running, bgtasks, expect_no_complaint
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import wait_until
 
@@ -41,21 +41,23 @@ def node(home: Path, url: str) -> Running:
 
 @pytest.mark.full
 def test_one_node_leads_and_hands_over_when_it_is_asked_to_or_ends(home: Path, url: str) -> None:
-    asked = {"home": home, "BGTASKS_REDIS_URL": url}
-    nobody = bgtasks("leader", "show", **asked)
+    def leader(*words: str) -> Ended:
+        return bgtasks("leader", *words, home=home, BGTASKS_REDIS_URL=url)
+
+    nobody = leader("show")
     assert (nobody.code, nobody.out) == (1, "sg:leader:supervisor: nobody leads\n")
-    assert bgtasks("leader", "resign", **asked).code == 1
+    assert leader("resign").code == 1
 
     with node(home, url) as first, node(home, url) as second:
         leading, following = _wait_for_one(first, second)
-        shown = json.loads(bgtasks("leader", "show", "--json", **asked).out)
+        shown = json.loads(leader("show", "--json").out)
         assert shown["lease"] == "sg:leader:supervisor"
         assert str(shown["leader"]["token"]) in leading.text
 
-        assert "is asked to hand over" in bgtasks("leader", "resign", **asked).out
+        assert "is asked to hand over" in leader("resign").out
         following.wait_for("anchored under")
         leading.wait_for("this node leads no more.*asked to resign")
-        assert str(leading.pid) not in bgtasks("leader", "show", **asked).out
+        assert str(leading.pid) not in leader("show").out
 
         following.send(signal.SIGTERM)
         assert following.end().code == 0
@@ -64,7 +66,7 @@ def test_one_node_leads_and_hands_over_when_it_is_asked_to_or_ends(home: Path, u
         ended = leading.end()
     assert ended.code == 0
     expect_no_complaint(ended)
-    assert bgtasks("leader", "show", **asked).code == 1
+    assert leader("show").code == 1
 
 
 def _wait_for_one(first: Running, second: Running) -> tuple[Running, Running]:

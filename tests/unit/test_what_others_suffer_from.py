@@ -108,6 +108,11 @@ def raising(error: BaseException) -> Callable[[], Awaitable[None]]:
     return fail
 
 
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What we have logged; asyncio in debug mode adds a line for each callback that takes long."""
+    return [record.getMessage() for record in caplog.records if record.name.split(".")[0] == "bgtasks"]
+
+
 def hold_the_loop_until(holds: Callable[[], object]) -> None:
     """Block the event loop, as a call without await does, until something is seen from another thread."""
     deadline = time.monotonic() + PATIENCE_S
@@ -1061,7 +1066,7 @@ async def test_a_failing_job_floods_the_log(
         await virtual_clock.advance("1h")
 
     assert len(life.heard.outcomes("bad")) > 2000
-    assert len(caplog.records) < 60
+    assert 0 < len(lines(caplog)) < 60
 
 
 @pytest.mark.parametrize("stalls", [0.0, 2.5], ids=["", "and the loop stalls"])
@@ -1077,4 +1082,4 @@ async def test_a_hanging_job_floods_the_log(
             virtual_clock.stall(stalls)
 
     assert len(life.skips("hangs")) > 1500
-    assert len(caplog.records) < 60
+    assert 0 < len(lines(caplog)) < 60
