@@ -13,6 +13,7 @@ BgTasksError
 ├── UnsuitableServer                        a server answers but cannot serve us
 │   └── MissingCommand                      it lacks a command, or the module that brings it
 ├── NotLeader (RuntimeError)                 this node may not do what only the leader may
+├── Fenced                                  a write with an older token than a server has seen
 ├── EmbeddedServerError                     the embedded server could not be started
 └── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
 ```
@@ -30,6 +31,7 @@ __all__ = [
     "ConfigurationError",
     "DuplicateTask",
     "EmbeddedServerError",
+    "Fenced",
     "InvalidMessage",
     "InvalidSetting",
     "InvalidTask",
@@ -126,6 +128,28 @@ class MissingCommand(UnsuitableServer):
 
 class NotLeader(BgTasksError, RuntimeError):
     """This node is not the leader, or cannot be sure of it, and was asked to do what only the leader may."""
+
+
+class Fenced(BgTasksError):
+    """A write carried a smaller fencing token than a server has seen. It was refused there, as a whole.
+
+    Whoever wrote has been succeeded: it ends, and what is left to do is its successor's.
+
+    Args:
+        resource: The server's name as tasks know it, such as `redis` or `kg_manager`.
+        source: What the tokens come from: the key of a lease, or `claim:<task>`.
+        token: The token that the write carried.
+        seen: The larger one.
+    """
+
+    def __init__(self, resource: str, source: str, token: int, seen: int) -> None:
+        super().__init__(
+            f"{resource} refused a write with token {token} of {source}: it has seen {seen}. Nothing was "
+            f"written; this node has been succeeded, so end the work and leave the rest to its successor"
+        )
+        self.source = source
+        self.token = token
+        self.seen = seen
 
 
 class EmbeddedServerError(BgTasksError):

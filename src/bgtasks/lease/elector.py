@@ -16,7 +16,7 @@ from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.contracts import EXPIRED, RELEASED, UNKNOWN, Granted, Held, LeaseStore
 from bgtasks.errors import BgTasksError, NotLeader
-from bgtasks.events import EventBus, TermGained, TermLost, TermQuarantined
+from bgtasks.events import EventBus, TermLost, TermQuarantined
 from bgtasks.lease.line import Line
 from bgtasks.lease.term import Term
 from bgtasks.lease.times import LeaseTimes
@@ -34,9 +34,6 @@ CONFUSED = 0.05
 
 class Crew(Protocol):
     """Those who work during a term."""
-
-    async def prepare(self, term: Term) -> None:
-        """Make ready what the term's work needs; cancelled if the term ends meanwhile."""
 
     def begin(self, term: Term) -> None:
         """Begin to work."""
@@ -107,7 +104,13 @@ class Elector:
     @property
     def stands(self) -> bool:
         """Whether it follows or leads, and has not been told to leave."""
-        return self._standing is not None and not self._withdrawn
+        return self._standing is not None and not self._standing.done() and not self._withdrawn
+
+    @property
+    def ending(self) -> bool:
+        """Whether a term is in progress in which no new work begins."""
+        term = self.term
+        return term is not None and (not self._goes_on(term) or self._clock.monotonic() >= term.demoted_at)
 
     @property
     def _withdrawn(self) -> bool:
@@ -139,11 +142,17 @@ class Elector:
             self._leave = "stopped"
             self._wake.set()
         await asyncio.wait((standing,))
+        await self._line.close(self._until_stop())
         if self._standing is standing:
             self._standing = None
-        await self._line.close()
         if not standing.cancelled():
             standing.result()
+
+    def forget(self) -> None:
+        """Let go of an event loop that was closed under it."""
+        if self.term is not None:
+            self.term.close("the event loop was closed")
+        self.term, self._standing, self.stuck = None, None, ()
 
     async def verify(self, min_remaining: float = 0.0) -> int:
         """The token, once the server has confirmed that the lease is still this term's.
@@ -171,6 +180,7 @@ class Elector:
     # -- following -------------------------------------------------------------------------------
 
     async def _stand(self) -> None:
+        await self._outlast(self.stuck)
         while not self._withdrawn:
             listening = self._spawn(self._listen(), "hear")
             try:
@@ -201,14 +211,16 @@ class Elector:
             if isinstance(answer, Held):
                 self.holder = answer
                 left = self.times.lease if answer.remaining is None else answer.remaining
-                await self._pause(left + self._random.uniform(0, HERD))
+                await self._pause(min(left, self.times.lease) + self._random.uniform(0, HERD))
                 continue
             term = self._term(owner, sent, received, answer)
             if self._clock.monotonic() < term.demoted_at - self.times.tenure:
                 return term
-            await self._line.release(owner)
+            await self._line.release(owner, self._until_stop)
             owner = self._new_owner()
-        await self._line.release(owner)  # an attempt without an answer may have been granted
+        await self._line.release(
+            owner, self._until_stop
+        )  # an attempt without an answer may have been granted
         return None
 
     def _new_owner(self) -> str:
@@ -226,6 +238,7 @@ class Elector:
             owner,
             granted.token,
             self._clock,
+            lease=self.store.key,
             works_from=works_from,
             demoted_at=self.times.demoted_at(sent),
             valid_until=self.times.valid_until(sent),
@@ -248,7 +261,7 @@ class Elector:
         while True:
             try:
                 await self.store.released()
-            except BgTasksError:
+            except Exception:  # noqa: BLE001 - a hint that cannot be had is one that is missed
                 await asyncio.sleep(self.times.renew)
             else:
                 self._wake.set()
@@ -276,10 +289,9 @@ class Elector:
             self._bus.emit(
                 TermLost(self.store.key, term.token, term.closed or "", self._clock.monotonic() - began)
             )
-        if still:
-            await self._outlast(still)
+        await self._outlast(still)
         if not self.stuck:
-            await self._line.release(term.owner)
+            await self._line.release(term.owner, self._until_stop)
             if self._leave is not None and not self._withdrawn:
                 await self._hold_back()
 
@@ -287,38 +299,21 @@ class Elector:
         """Wait out the quarantine, begin the work, and return when it has to end."""
         while self._goes_on(term) and (wait := term.works_from - self._clock.monotonic()) > 0:
             await self._pause(wait)
-        if self._goes_on(term):
-            await self._prepare(term)
         if self._goes_on(term) and term.holds:
-            self._bus.emit(TermGained(self.store.key, term.token, term.owner))
             self._crew.begin(term)
         while self._goes_on(term):
             await self._pause(None)
-
-    async def _prepare(self, term: Term) -> None:
-        preparing = self._spawn(self._crew.prepare(term), "prepare")
-        waking: asyncio.Task[Any] | None = None
-        try:
-            while not preparing.done() and self._goes_on(term):
-                self._wake.clear()
-                waking = self._spawn(self._wake.wait(), "wait")
-                await asyncio.wait((preparing, waking), return_when=asyncio.FIRST_COMPLETED)
-                waking.cancel()
-        finally:
-            if waking is not None:
-                waking.cancel()
-            preparing.cancel()
-        if preparing.done() and not preparing.cancelled() and (error := preparing.exception()) is not None:
-            self._leave = self._leave or f"could not prepare: {type(error).__name__}: {error}"
 
     def _goes_on(self, term: Term) -> bool:
         return term.closed is None and self._leave is None
 
     def _left(self, term: Term) -> float:
         """Seconds until the crew must have ended: nobody hurries one that still holds the lease."""
-        now = self._clock.monotonic()
-        left = float("inf") if term.closed is None else term.valid_until - now
-        return left if self._stop_by is None else min(left, self._stop_by - now)
+        left = float("inf") if term.closed is None else term.valid_until - self._clock.monotonic()
+        return min(left, self._until_stop() - self.times.attempt)  # which the release may take
+
+    def _until_stop(self) -> float:
+        return float("inf") if self._stop_by is None else self._stop_by - self._clock.monotonic()
 
     async def _renew(self, term: Term) -> None:
         """Keep the lease until the term is over; whatever ends this ends the term."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from bgtasks.clock import Clock
@@ -39,8 +39,8 @@ class Line:
         self._asking: set[asyncio.Task[Any]] = set()
         self._lost_at: float | None = None
 
-    async def ask[T](self, call: Coroutine[Any, Any, T]) -> T:
-        """What `call` answers within the time of one attempt.
+    async def ask[T](self, call: Coroutine[Any, Any, T], left: float = float("inf")) -> T:
+        """What `call` answers within the time of one attempt, and no more than `left` seconds.
 
         After that it is left behind: a cancelled call may take its time to unwind (`asyncio.wait_for` waits
         for that), and a lease does not.
@@ -53,7 +53,7 @@ class Line:
         self._asking.add(asking)
         asking.add_done_callback(self._answered)
         try:
-            await asyncio.wait((asking,), timeout=self._times.attempt)
+            await asyncio.wait((asking,), timeout=max(0.0, min(self._times.attempt, left)))
         finally:
             if not asking.done():
                 asking.cancel()
@@ -73,21 +73,21 @@ class Line:
         if not asking.cancelled():
             asking.exception()  # retrieved: of one that was left behind nobody else asks
 
-    async def release(self, owner: str) -> None:
-        """Give the lease back, if it is `owner`'s. If that cannot be done, it expires."""
+    async def release(self, owner: str, left: Callable[[], float]) -> None:
+        """Give the lease back, if it is `owner`'s. If that cannot be done in time, it expires."""
         for _ in range(self._times.attempts):
             try:
-                await self.ask(self._store.release(owner))
+                await self.ask(self._store.release(owner), left())
             except ResourceUnavailable:
                 continue
             except BgTasksError as error:
                 self.out_of_reach(error)
             return
 
-    async def close(self) -> None:
+    async def close(self, left: float) -> None:
         """Let go of the store's connections."""
         try:
-            await self.ask(self._store.aclose())
+            await self.ask(self._store.aclose(), left)
         except BgTasksError as error:
             self.out_of_reach(error)
 

@@ -13,6 +13,7 @@ class Term:
     """One tenure. It is over for good once it was closed, whatever is heard later.
 
     Attributes:
+        lease: The key of the lease.
         owner: The value of the lease: the node's id and a nonce of this term alone.
         token: The fencing token: larger than that of every earlier term.
         works_from: When its work may begin, by the node's steady clock.
@@ -27,11 +28,13 @@ class Term:
         token: int,
         clock: Clock,
         *,
+        lease: str = "",
         works_from: float,
         demoted_at: float,
         valid_until: float,
         on_close: Callable[[Term], None],
     ) -> None:
+        self.lease = lease
         self.owner = owner
         self.token = token
         self.works_from = works_from
@@ -53,8 +56,14 @@ class Term:
         return 0.0 if self.closed is not None else max(0.0, self.demoted_at - self._clock.monotonic())
 
     def extend(self, demoted_at: float, valid_until: float) -> None:
-        """The lease was renewed. An answer that came late, or for a term that is over, changes nothing."""
-        if self.closed is None and demoted_at > self.demoted_at:
+        """The lease was renewed.
+
+        An answer that comes when the time is over revives nothing: whoever asked meanwhile was told that the
+        term is over, so that it is.
+        """
+        if self._clock.monotonic() >= self.demoted_at:
+            self.close("it was not renewed in time")
+        elif self.closed is None and demoted_at > self.demoted_at:
             self.demoted_at, self.valid_until = demoted_at, valid_until
 
     def close(self, reason: str) -> None:

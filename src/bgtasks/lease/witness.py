@@ -28,19 +28,24 @@ class ServerClock:
         self.trusted_from = now + times.quarantine
         self._sent = self._received = self._at = 0.0
         self._run_id = ""
+        self._watching = False
 
     def observe(self, sent: float, received: float, at: float, run_id: str) -> bool:
         """Note that the server said it was `at` seconds, between two instants of this node's clock.
 
         Returns:
-            Whether its clock moved on evenly since the last answer. If not, or if the server was restarted
-            or is another one (`run_id`), trust begins anew.
+            False if its clock did not move on evenly since the last answer, if the server was restarted or
+            is another one (`run_id`), or if this answer took too long to tell. Trust begins anew then.
         """
-        even = self._moved_evenly(sent, received, at) and run_id == self._run_id
-        if not even and self._received:
+        # What a slow answer leaves in the dark must be covered by the share that clocks may run apart.
+        clear = received - sent <= self._times.lease * self._times.rate
+        even = clear and (
+            not self._watching or (run_id == self._run_id and self._moved_evenly(sent, received, at))
+        )
+        if not even or not self._watching:
             self.trusted_from = max(self.trusted_from, received + self._times.quarantine)
-        even = even or not self._received
         self._sent, self._received, self._at, self._run_id = sent, received, at, run_id
+        self._watching = clear
         return even
 
     def time_at(self, instant: float) -> float:
@@ -51,6 +56,4 @@ class ServerClock:
         moved, rate = at - self._at, self._times.rate
         least = max(0.0, sent - self._received) * (1 - rate) - GRAIN
         most = (received - self._sent) * (1 + rate) + GRAIN
-        # What a slow answer leaves in the dark must be covered by the share that clocks may run apart.
-        clear = received - sent <= self._times.lease * rate
-        return least <= moved <= most and clear
+        return least <= moved <= most

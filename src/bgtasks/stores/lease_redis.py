@@ -2,7 +2,7 @@
 
 ```
 <key>          STRING  the owner                      expires
-{<key>}:last   HASH    owner token deadline state run_id ended quarantine
+{<key>}:last   HASH    owner token lease deadline state run_id ended quarantine
 {<key>}:fence  STRING  the last token
 {<key>}:resign STRING  the owner that is asked to hand over
 {<key>}:events CHANNEL "released"
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -22,6 +23,7 @@ from redis.backoff import NoBackoff
 
 from bgtasks.connect import calls, refuse_cluster, text
 from bgtasks.contracts import UNKNOWN, Granted, Held, Renewal
+from bgtasks.errors import ResourceUnavailable
 
 __all__ = ["RedisLeaseStore"]
 
@@ -46,34 +48,42 @@ local holder = redis.call('GET', lease)
 # ARGV: owner, lease in ms, quarantine after a loss of unknown size in us
 _ACQUIRE = """
 local now, run, ms = us(), run_id(), tonumber(ARGV[2])
+local was = redis.call('HMGET', last,
+  'owner', 'token', 'deadline', 'state', 'run_id', 'ended', 'quarantine', 'lease')
 if holder and holder ~= owner then
-  local token = '0'
-  if redis.call('HGET', last, 'owner') == holder then token = redis.call('HGET', last, 'token') end
-  return {'held', holder, redis.call('PTTL', lease), whole(now), run, token or '0'}
+  local left, token, length = redis.call('PTTL', lease), '0', nil
+  if was[1] == holder then token, length = was[2], tonumber(was[8]) end
+  if length and left > length then
+    -- The clock was set back since: its holder trusts it for its own length, and not for longer.
+    redis.call('PEXPIRE', lease, length)
+    left = length
+  end
+  return {'held', holder, left, whole(now), run, token or '0'}
 end
-local was = redis.call('HMGET', last, 'owner', 'token', 'deadline', 'state', 'run_id', 'ended', 'quarantine')
 local deadline = tonumber(was[3] or '0') or 0
 if holder then
   redis.call('PEXPIRE', lease, ms)
-  redis.call('HSET', last, 'deadline', whole(now + ms * 1000))
+  redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms)
   return {'granted', was[2] or '0', whole(now), run, was[6] or '', was[7] or '0'}
 end
 local ended, quarantine = 'released', 0
 if not was[4] then
   ended, quarantine = 'unknown', tonumber(ARGV[3])
+elseif was[5] ~= run then
+  -- Whatever it says: it may be a copy from before the present term.
+  ended, quarantine = 'the server was restarted or replaced', tonumber(ARGV[3])
 elseif was[4] ~= 'released' then
   ended = 'expired'
-  if was[5] ~= run then
-    ended, quarantine = 'the server was restarted or replaced', tonumber(ARGV[3])
-  elseif deadline > now then
+  if deadline > now then
     ended, quarantine = 'the lease was lost before its time', math.min(deadline - now, tonumber(ARGV[3]))
   end
 end
 local token = math.max(redis.call('INCR', fence), now, (tonumber(was[2] or '0') or 0) + 1)
 redis.call('SET', fence, whole(token))
 redis.call('SET', lease, owner, 'PX', ms)
-redis.call('HSET', last, 'owner', owner, 'token', whole(token), 'deadline', whole(now + ms * 1000),
-  'state', 'held', 'run_id', run, 'ended', ended, 'quarantine', whole(quarantine))
+redis.call('HSET', last, 'owner', owner, 'token', whole(token), 'lease', ms,
+  'deadline', whole(now + ms * 1000), 'state', 'held', 'run_id', run,
+  'ended', ended, 'quarantine', whole(quarantine))
 return {'granted', whole(token), whole(now), run, ended, whole(quarantine)}
 """
 
@@ -196,21 +206,28 @@ class RedisLeaseStore:
         try:
             while await self._listening.get_message(timeout=None) is None:
                 pass
-        except BaseException:
-            listening, self._listening = self._listening, None
-            await listening.aclose()
+        except BaseException as error:
+            await self._deafen()
+            if isinstance(error, (redis_errors.RedisError, OSError)):
+                raise ResourceUnavailable("redis", str(error) or type(error).__name__) from error
             raise
 
     async def aclose(self) -> None:
         """See `LeaseStore`."""
-        if self._listening is not None:
-            await self._listening.aclose()
-            self._listening = None
+        await self._deafen()
         await self._client.aclose()
 
+    async def _deafen(self) -> None:
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            await listening.aclose()
+
     async def _run(self, body: str, *arguments: str | int) -> Any:
-        async with calls("redis", self._timeout):
-            return await self._scripts[body](keys=self._keys, args=[*arguments])
+        try:
+            async with calls("redis", self._timeout):
+                return await self._scripts[body](keys=self._keys, args=[*arguments])
+        except redis_errors.ResponseError as error:  # out of memory, too few replicas, a key of another type
+            raise ResourceUnavailable("redis", str(error)) from error
 
 
 def _own_client(redis: Any, timeout: float) -> Redis:

@@ -7,11 +7,12 @@ import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from bgtasks.clock import Clock
-from bgtasks.events import EventBus, WorkerCrashed, WorkerGivenUp, WorkerRestarted
+from bgtasks.events import EventBus, TermGained, WorkerCrashed, WorkerGivenUp, WorkerRestarted
 from bgtasks.lease import LeaseTimes, Term
-from bgtasks.outcomes import FAILURES, Cancelled, Outcome
+from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Outcome
 from bgtasks.run import NewRunId, Run
 from bgtasks.runner import Runner
 from bgtasks.spec import Restart
@@ -20,6 +21,9 @@ from bgtasks.supervisor.context import WorkerContext
 from bgtasks.supervisor.post import Crash, Post
 
 __all__ = ["Prepare", "WorkerCrew"]
+
+LEAST = 0.1
+"""Seconds at least between two requests to end."""
 
 type Prepare = Callable[[Term], Awaitable[None]]
 """What is done before the first worker of a term starts, such as raising a guard to the term's token."""
@@ -44,6 +48,8 @@ class WorkerCrew:
         stop_timeout: float,
     ) -> None:
         self.prepares: list[Prepare] = []
+        self.resign: Callable[[str], None] = lambda reason: None
+        """Called if the term cannot be worked in."""
         self._posts = posts
         self._bus = bus
         self._clock = clock
@@ -52,6 +58,7 @@ class WorkerCrew:
         self._stop_timeout = stop_timeout
         self._runner = Runner(bus, clock, ended=self._ended)
         self._term: Term | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
 
@@ -60,14 +67,30 @@ class WorkerCrew:
         self._loop, self._context = loop, context
         self._runner.open(loop, context)
 
-    async def prepare(self, term: Term) -> None:
-        """See `Crew`."""
-        for each in self.prepares:
-            await each(term)
-
     def begin(self, term: Term) -> None:
         """See `Crew`."""
+        assert self._loop is not None
+        self._opening = asyncio.Task(
+            self._open(term), loop=self._loop, name="bgtasks:prepare", context=self._context.copy()
+        )
+
+    async def _open(self, term: Term) -> None:
+        """Prepare the term, then start the workers."""
+        opening = asyncio.current_task()
+        assert opening is not None
+        try:
+            for prepare in self.prepares:
+                await prepare(term)
+        except (Exception, asyncio.CancelledError) as error:  # the host's
+            if isinstance(error, asyncio.CancelledError) and opening.cancelling():
+                raise
+            logging.getLogger("bgtasks").exception("the term could not be prepared")
+            self.resign(f"it could not be prepared: {type(error).__name__}: {error}")
+            return
+        if opening.cancelling() or not term.holds:
+            return
         self._term = term
+        self._bus.emit(TermGained(term.lease, term.token, term.owner))
         for post in self._posts.values():
             post.given_up = None
             post.recent.clear()
@@ -82,6 +105,8 @@ class WorkerCrew:
     async def end(self, left: Callable[[], float]) -> tuple[str, ...]:
         """See `Crew`."""
         by = self._clock.monotonic() + self._stop_timeout
+        if self._opening is not None:
+            self._opening.cancel()
         self._term = None
         for post in self._posts.values():
             if post.timer is not None:
@@ -95,40 +120,59 @@ class WorkerCrew:
             if post.context is not None:
                 post.context.stopping.set()
         await self._settle(min(self._times.grace, time()))
-        while working := self._working():
-            for post in working:
+        while self._handles():
+            for post in self._working():
                 assert post.run is not None
                 self._runner.cancel(post.run, Cancelled("leadership ended"), insist=False)
-            await self._settle(min(self._times.kill / 2, time()))
+            await self._settle(min(max(self._times.kill, LEAST), time()))
             if not time():
                 break
-        for post in self._working():
-            stack = "" if post.run is None or post.run.handle is None else stack_of(post.run.handle)
+        still = self._handles()
+        for name, handle in still.items():
             logging.getLogger("bgtasks").critical(
-                "worker %s does not end, so the lease is not released\n%s", post.name, stack
+                "%s does not end, so the lease is not released\n%s", name, stack_of(handle)
             )
-        return tuple(post.name for post in self._working())
+        return tuple(still)
+
+    def forget(self) -> None:
+        """Let go of an event loop that was closed under it."""
+        self._term = self._loop = self._opening = None
+        for post in self._posts.values():
+            post.run = post.context = post.timer = None
 
     async def gone(self) -> None:
         """See `Crew`."""
-        while self._working():
+        while self._handles():
             await self._settle(None)
 
     def _working(self) -> list[Post]:
         """Those that are running, the last started first."""
         return [post for post in reversed(list(self._posts.values())) if post.run is not None]
 
+    def _handles(self) -> dict[str, asyncio.Task[Any]]:
+        """The asyncio tasks that have not ended, by name."""
+        handles: dict[str, asyncio.Task[Any]] = {}
+        if self._opening is not None and not self._opening.done():
+            handles["what prepares the term"] = self._opening
+        for post in self._working():
+            if post.run is not None and post.run.handle is not None:
+                handles[post.name] = post.run.handle
+        return handles
+
     async def _settle(self, seconds: float | None) -> None:
         """Wait until all have ended, for so long."""
-        handles = [post.run.handle for post in self._working() if post.run is not None and post.run.handle]
-        if handles:
+        if handles := self._handles().values():
             await asyncio.wait(handles, timeout=seconds)
 
     # -- one worker ------------------------------------------------------------------------------
 
     def _start_after(self, post: Post, seconds: float) -> None:
         assert self._loop is not None
-        post.timer = self._loop.call_later(seconds, self._start, post, context=self._context.copy())
+        context = self._context.copy()
+        if seconds > 0:
+            post.timer = self._loop.call_later(seconds, self._start, post, context=context)
+        else:  # in the order in which they were registered
+            post.timer = self._loop.call_soon(self._start, post, context=context)
 
     def _start(self, post: Post) -> None:
         post.timer = post.again = None
@@ -168,36 +212,28 @@ class WorkerCrew:
     def _ended(self, run: Run) -> None:
         post = self._posts[run.task]
         post.run = post.context = None
-        now, outcome = self._clock.monotonic(), run.outcome
+        now, outcome = self._clock.monotonic(), run.ending or run.outcome
         post.backoff.succeeded(now - run.began)
-        if self._term is None:
+        if self._term is None or outcome is None:
             return
-        crashed = isinstance(outcome, (*FAILURES, Cancelled))
+        away = isinstance(outcome, Deferred) and outcome.resource is not None
+        crashed = away or isinstance(outcome, (*FAILURES, Cancelled))
         if post.restart is Restart.NEVER or (post.restart is Restart.ON_ERROR and not crashed):
             post.given_up = "it ended, and is not to be started again"
-        if crashed:
-            self._crashed(post, run, outcome, now)
+        elif crashed and not away and post.too_many(now):
+            assert post.intensity is not None
+            post.given_up = f"{post.intensity.crashes} crashes within {post.intensity.seconds:g} s"
+        delay = 0.0
         if post.given_up is None:
             delay = post.backoff.failed()
             post.again = now + delay
             self._start_after(post, delay)
         if crashed:
-            assert outcome is not None
-            self._bus.emit(
-                WorkerCrashed(
-                    post.name, run.run_id, _reason(outcome), post.crashed, (post.again or now) - now
-                )
-            )
-        if crashed and post.given_up is not None:
-            self._bus.emit(WorkerGivenUp(post.name, post.given_up))
-
-    def _crashed(self, post: Post, run: Run, outcome: Outcome | None, now: float) -> None:
-        assert outcome is not None
-        post.crashed += 1
-        post.crashes.append(Crash(self._clock.now().timestamp(), now - run.began, _reason(outcome)))
-        if post.too_many(now):
-            limit = post.intensity
-            post.given_up = f"{limit.crashes} crashes within {limit.seconds:g} s"
+            post.crashed += 1
+            post.crashes.append(Crash(self._clock.now().timestamp(), now - run.began, _reason(outcome)))
+            self._bus.emit(WorkerCrashed(post.name, run.run_id, _reason(outcome), post.crashed, delay))
+            if post.given_up is not None:
+                self._bus.emit(WorkerGivenUp(post.name, post.given_up))
 
 
 def _reason(outcome: Outcome) -> str:

@@ -12,7 +12,7 @@ from bgtasks.run import Run, Work
 from bgtasks.spec import Restart
 from bgtasks.supervisor.context import WorkerContext
 
-__all__ = ["INTENSITY", "Crash", "Intensity", "Post"]
+__all__ = ["Crash", "Intensity", "Post"]
 
 REMEMBERED = 10
 """Crashes of a worker that are kept to be shown."""
@@ -23,9 +23,6 @@ class Intensity(NamedTuple):
 
     crashes: int
     seconds: float
-
-
-INTENSITY = Intensity(10, 60.0)
 
 
 class Crash(NamedTuple):
@@ -46,7 +43,8 @@ class Post:
         heartbeat: Seconds within which it promised to give the next heartbeat; None for no promise.
         backoff: How long to wait before it starts again. It survives terms.
         crashes: The last ones.
-        recent: The instants of those that count towards the intensity limit.
+        intensity: After how many crashes it is given up; None for never.
+        recent: The instants of those that count towards that.
         run: The run in progress.
         context: What that was given.
         again: The instant at which it starts again.
@@ -59,7 +57,7 @@ class Post:
     work: Work
     backoff: Backoff
     restart: Restart = Restart.ALWAYS
-    intensity: Intensity = INTENSITY
+    intensity: Intensity | None = None
     takes_context: bool = False
     heartbeat: float | None = None
     crashes: deque[Crash] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
@@ -67,7 +65,7 @@ class Post:
     run: Run | None = None
     context: WorkerContext | None = None
     again: float | None = None
-    timer: asyncio.TimerHandle | None = None
+    timer: asyncio.Handle | None = None
     given_up: str | None = None
     beaten: float = 0.0
     started: int = 0
@@ -80,6 +78,8 @@ class Post:
 
     def too_many(self, now: float) -> bool:
         """Note a crash; whether that is one too many."""
+        if self.intensity is None:
+            return False
         self.recent.append(now)
         while self.recent and self.recent[0] <= now - self.intensity.seconds:
             self.recent.popleft()

@@ -21,7 +21,7 @@ from bgtasks.lease import Elector, LeaseTimes
 from bgtasks.run import NewRunId, Work, run_ids
 from bgtasks.spec import WorkerSpec, as_restart, check_name, place
 from bgtasks.supervisor.crew import Prepare, WorkerCrew
-from bgtasks.supervisor.post import INTENSITY, Crash, Intensity, Post
+from bgtasks.supervisor.post import Crash, Intensity, Post
 from bgtasks.triggers import Interval, parse
 from bgtasks.wiring import Wired
 
@@ -131,7 +131,7 @@ class TaskSupervisor:
             stop_timeout=self._stop_timeout,
         )
         if store is None:
-            store = _store(redis, lease_key(group, key))
+            store = _store(redis, lease_key(group, key), self._clock)
         self._elector = Elector(
             store,
             _text("node_id", self.node_id),
@@ -143,6 +143,9 @@ class TaskSupervisor:
             times=self._times,
             fresh=fresh,
         )
+        self._crew.resign = self._elector.resign
+        self._wanted = False
+        self._stopping = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
 
@@ -156,7 +159,7 @@ class TaskSupervisor:
         restart: str = "always",
         backoff: Interval = 1.0,
         max_backoff: Interval = 60.0,
-        intensity: tuple[int, Interval] = (10, 60.0),
+        intensity: tuple[int, Interval] | None = None,
         heartbeat: Interval | None = None,
     ) -> None:
         """Have `task_factory()` awaited on the leader for as long as it leads.
@@ -169,7 +172,8 @@ class TaskSupervisor:
             backoff: The first pause before that, at most; it doubles from crash to crash, and is halved for
                 each minute of health.
             max_backoff: The longest pause.
-            intensity: So many crashes within so many seconds are too many: it is given up for the term.
+            intensity: So many crashes within so many seconds are too many: it is given up for the term. By
+                default it never is.
             heartbeat: It promises to call `ctx.heartbeat()` at least so often, and is restarted if it does
                 not.
 
@@ -205,7 +209,7 @@ class TaskSupervisor:
                 Work(spec.name, spec.func, kwargs=verdict.kwargs),
                 Backoff(spec.restart_delay, max(60.0, spec.restart_delay), random=self._random),
                 spec.restart,
-                INTENSITY,
+                None,
                 "ctx" in inspect.signature(spec.func).parameters,
                 spec.heartbeat,
             )
@@ -218,7 +222,7 @@ class TaskSupervisor:
                 return
             raise DuplicateTask(post.name, place(present.work.func), place(post.work.func))
         self._posts[post.name] = post
-        if self._loop is not None:
+        if self._loop is not None and not self._stopping:
             self._elector.stand(self._context)
             self._crew.admit(post)
 
@@ -232,12 +236,15 @@ class TaskSupervisor:
         """Stand for the lease, as soon as there is a worker to run. Returns at once, and may be called again.
 
         Raises:
-            BgTasksError: It was started in another event loop.
+            BgTasksError: It was started in another event loop, which is still open.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is not None:
-            if self._loop is not loop:
-                raise BgTasksError("this supervisor runs in another event loop: shut it down there first")
+        self._let_go_of_a_closed_loop(loop)
+        self._wanted = True
+        while self._stopping:
+            await self._elector.withdraw(self._stop_timeout)
+            await asyncio.sleep(0)
+        if self._loop is not None or not self._wanted:
             return
         from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
 
@@ -252,11 +259,26 @@ class TaskSupervisor:
 
         Returns within `stop_timeout`. A lease whose workers have not ended is not released: it expires.
         """
+        self._wanted = False
         if self._loop is None:
             return ()
-        await self._elector.withdraw(self._stop_timeout)
+        self._let_go_of_a_closed_loop(asyncio.get_running_loop())
+        self._stopping += 1
+        try:
+            await self._elector.withdraw(self._stop_timeout)
+        finally:
+            self._stopping -= 1
         self._loop = None
         return self._elector.stuck
+
+    def _let_go_of_a_closed_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is None or self._loop is loop:
+            return
+        if not self._loop.is_closed():
+            raise BgTasksError("this supervisor runs in another event loop: shut it down there first")
+        self._loop = None
+        self._elector.forget()
+        self._crew.forget()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -316,16 +338,16 @@ class TaskSupervisor:
         if elector.stuck:
             return "stuck"
         if elector.term is not None:
-            if elector.term.holds:
-                return "leading"
-            return "ending" if elector.term.closed else "quarantined"
+            if elector.ending:
+                return "ending"
+            return "leading" if elector.term.holds else "quarantined"
         return "following" if elector.stands else "idle"
 
 
-def _store(redis: Any, key: str) -> LeaseStore:
+def _store(redis: Any, key: str, clock: Clock) -> LeaseStore:
     from bgtasks.stores import lease_store  # composition: a client becomes a store
 
-    return lease_store(redis, key)
+    return lease_store(redis, key, clock)
 
 
 def lease_key(group: str | None = None, key: str | None = None) -> str:
@@ -348,7 +370,9 @@ def _nonce() -> str:
     return os.urandom(16).hex()
 
 
-def _intensity(name: str, value: object) -> Intensity:
+def _intensity(name: str, value: object) -> Intensity | None:
+    if value is None:
+        return None
     if isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and value[0] > 0:
         return Intensity(value[0], parse(value[1], "intensity"))
     raise InvalidTask(f'"{name}": intensity is (crashes, seconds), such as (10, 60), not {value!r}')
@@ -358,7 +382,7 @@ def _snapshot(post: Post, now: float) -> WorkerSnapshot:
     return WorkerSnapshot(
         name=post.name,
         running_for=None if post.run is None else now - post.run.began,
-        starts_in=None if post.again is None else max(0.0, post.again - now),
+        starts_in=None if post.timer is None or post.again is None else max(0.0, post.again - now),
         task_started=post.started,
         task_crash=post.crashed,
         crashes=tuple(post.crashes),

@@ -239,6 +239,7 @@ class LogListener:
             "worker crashed",
             task=event.task,
             run_id=event.run_id,
+            reason=event.reason,
             crashes=event.crashes,
             delay=round(event.delay, 1),
         )
