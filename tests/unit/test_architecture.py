@@ -47,6 +47,7 @@ FLOORS = {
     "embedded": 2,
     "telemetry": 2,
     "settings": 3,
+    "fencing": 3,
     "graph": 3,
     "memory": 3,
     "prompts": 3,

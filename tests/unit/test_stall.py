@@ -351,7 +351,7 @@ def test_the_watch_keeps_no_program_from_ending() -> None:
         "-c",
         "import asyncio\n"
         "from bgtasks import BackgroundScheduler\n"
-        "asyncio.run(BackgroundScheduler(stall_after=0.1).start())\n",
+        "asyncio.run(BackgroundScheduler(stall_after=0.1).start(), debug=False)\n",
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

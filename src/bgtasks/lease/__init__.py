@@ -7,7 +7,8 @@ Kubernetes' client-go and River's elector have it, with fencing tokens and a loc
 
 from __future__ import annotations
 
-from bgtasks.lease.elector import Crew, Elector
+from bgtasks.lease.crew import Crew
+from bgtasks.lease.elector import Elector
 from bgtasks.lease.term import Term
 from bgtasks.lease.times import LeaseTimes
 

@@ -10,39 +10,27 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.contracts import EXPIRED, RELEASED, UNKNOWN, Granted, Held, LeaseStore
 from bgtasks.errors import BgTasksError, NotLeader
 from bgtasks.events import EventBus, TermLost, TermQuarantined
+from bgtasks.lease.crew import Crew
 from bgtasks.lease.line import Line
 from bgtasks.lease.term import Term
 from bgtasks.lease.times import LeaseTimes
 from bgtasks.lease.watchdog import Watchdog
 from bgtasks.lease.witness import ServerClock
 
-__all__ = ["Crew", "Elector"]
+__all__ = ["Elector"]
 
 HERD = 0.1
 """Seconds over which followers spread that wait for the same lease to expire."""
 
 CONFUSED = 0.05
 """Seconds at least between two attempts that fail at once."""
-
-
-class Crew(Protocol):
-    """Those who work during a term."""
-
-    def begin(self, term: Term) -> None:
-        """Begin to work."""
-
-    async def end(self, left: Callable[[], float]) -> tuple[str, ...]:
-        """End the work while `left()` seconds are above zero; the names of those who go on all the same."""
-
-    async def gone(self) -> None:
-        """Return when nobody works any more."""
 
 
 class Elector:
@@ -94,6 +82,7 @@ class Elector:
         self._line = Line(store, times, bus, clock, self._spawn)
         self._leave: str | None = None
         self._stop_by: float | None = None
+        self._for_release = 0.0
         self._wake = asyncio.Event()
 
     @property
@@ -139,6 +128,7 @@ class Elector:
             return
         if self._stop_by is None:
             self._stop_by = self._clock.monotonic() + within
+            self._for_release = min(self.times.attempt, within / 4)
             self._leave = "stopped"
             self._wake.set()
         await asyncio.wait((standing,))
@@ -173,7 +163,7 @@ class Elector:
         if held.owner != term.owner:
             raise NotLeader(f"the lease is owned by another: {held.owner}")
         until = min(term.demoted_at, sent + self.times.trusted_of(held.remaining or 0.0))
-        if term.closed is not None or self._clock.monotonic() + min_remaining >= until:
+        if term.closed is not None or not self._clock.monotonic() + min_remaining < until:
             raise NotLeader(f"less than {min_remaining:g} s of the lease are left")
         return term.token
 
@@ -231,7 +221,7 @@ class Elector:
         works_from = received + quarantine
         if granted.ended == UNKNOWN and self._fresh:
             works_from = received
-        elif granted.ended == EXPIRED:
+        elif granted.ended != RELEASED:
             works_from = max(works_from, self._witness.trusted_from)
         self._fresh = False
         term = Term(
@@ -243,6 +233,7 @@ class Elector:
             demoted_at=self.times.demoted_at(sent),
             valid_until=self.times.valid_until(sent),
             on_close=self._closed,
+            mint=self._mint,
         )
         if works_from > received:
             why = "the clock of the server was not watched for long enough"
@@ -284,7 +275,7 @@ class Elector:
             term.close(self._leave or "cancelled")
             renewing.cancel()
             if self._watchdog is not None:
-                self._watchdog.leave(term)
+                self._watchdog.leave()
             self.term = None
             self._bus.emit(
                 TermLost(self.store.key, term.token, term.closed or "", self._clock.monotonic() - began)
@@ -310,7 +301,7 @@ class Elector:
     def _left(self, term: Term) -> float:
         """Seconds until the crew must have ended: nobody hurries one that still holds the lease."""
         left = float("inf") if term.closed is None else term.valid_until - self._clock.monotonic()
-        return min(left, self._until_stop() - self.times.attempt)  # which the release may take
+        return min(left, self._until_stop() - self._for_release)
 
     def _until_stop(self) -> float:
         return float("inf") if self._stop_by is None else self._stop_by - self._clock.monotonic()
@@ -364,6 +355,13 @@ class Elector:
             self._loop.call_soon_threadsafe(self._wake.set, context=self._context.copy())
         except RuntimeError:  # the event loop is closed, and nothing works in it any more
             return
+
+    async def _mint(self, term: Term, above: int) -> int:
+        token = await self._line.ask(self.store.mint(term.owner, above))
+        if not token:
+            term.close("the lease was lost")
+            raise NotLeader("the lease was lost")
+        return token
 
     async def _outlast(self, still: tuple[str, ...]) -> None:
         """Workers that cannot be ended keep this node from standing, and the lease from being released."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable
 
 from bgtasks.clock import Clock
 
@@ -33,6 +34,7 @@ class Term:
         demoted_at: float,
         valid_until: float,
         on_close: Callable[[Term], None],
+        mint: Callable[[Term, int], Awaitable[int]],
     ) -> None:
         self.lease = lease
         self.owner = owner
@@ -42,7 +44,9 @@ class Term:
         self.valid_until = valid_until
         self.closed: str | None = None
         self._clock = clock
+        self._closing = threading.Lock()
         self._on_close = on_close
+        self._mint = mint
 
     @property
     def holds(self) -> bool:
@@ -66,8 +70,20 @@ class Term:
         elif self.closed is None and demoted_at > self.demoted_at:
             self.demoted_at, self.valid_until = demoted_at, valid_until
 
+    async def mint_above(self, seen: int) -> int:
+        """Take a new token, larger than `seen` too, for the rest of the term: before its work begins.
+
+        Raises:
+            NotLeader: The lease is lost.
+            ResourceUnavailable: The server does not answer.
+        """
+        self.token = await self._mint(self, seen)
+        return self.token
+
     def close(self, reason: str) -> None:
-        """End it, at once and for good. Any thread may."""
-        if self.closed is None:
+        """End it, at once and for good. Any thread may; the first reason stays."""
+        with self._closing:
+            if self.closed is not None:
+                return
             self.closed = reason
-            self._on_close(self)
+        self._on_close(self)

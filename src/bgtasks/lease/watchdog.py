@@ -29,7 +29,7 @@ class Watchdog:
             target=self._watch, args=(term, self._guarding), name="bgtasks:lease-watchdog", daemon=True
         ).start()
 
-    def leave(self, term: Term) -> None:
+    def leave(self) -> None:
         """The term is over. Does not wait for the thread, which ends by itself at once."""
         if self._guarding.locked():
             self._guarding.release()

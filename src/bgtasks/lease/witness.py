@@ -14,6 +14,9 @@ __all__ = ["ServerClock"]
 GRAIN = 0.005
 """Seconds by which the server's time may seem off without having been set."""
 
+SILENCE = 1.5
+"""Lengths of a lease without an answer, after which the server counts as not watched."""
+
 
 class ServerClock:
     """What one node has seen of the clock of the server that keeps the lease.
@@ -39,10 +42,10 @@ class ServerClock:
         """
         # What a slow answer leaves in the dark must be covered by the share that clocks may run apart.
         clear = received - sent <= self._times.lease * self._times.rate
-        even = clear and (
-            not self._watching or (run_id == self._run_id and self._moved_evenly(sent, received, at))
-        )
-        if not even or not self._watching:
+        # And after a long silence a step could be taken for what clocks may run apart.
+        watching = self._watching and received - self._sent <= SILENCE * self._times.lease
+        even = clear and (not watching or (run_id == self._run_id and self._moved_evenly(sent, received, at)))
+        if not even or not watching:
             self.trusted_from = max(self.trusted_from, received + self._times.quarantine)
         self._sent, self._received, self._at, self._run_id = sent, received, at, run_id
         self._watching = clear

@@ -25,7 +25,7 @@ class MemoryLeaseStore:
         self._owner = ""
         self._token = 0
         self._expires = 0.0
-        self._resign = ""
+        self._resign = self._released = ""
         self._release = asyncio.Event()
 
     async def acquire(self, owner: str, lease: float, lost: float) -> Granted | Held:
@@ -47,10 +47,13 @@ class MemoryLeaseStore:
 
     async def release(self, owner: str) -> bool:
         """See `LeaseStore`."""
-        if self._owner != owner:
-            return False
+        held = await self.look()
+        if held is None or held.owner != owner:
+            return held is None and self._released == owner
+        self._released = owner
         self._expires = self._clock.monotonic()
-        self._resign = ""
+        if self._resign == owner:
+            self._resign = ""
         release, self._release = self._release, asyncio.Event()
         release.set()
         return True

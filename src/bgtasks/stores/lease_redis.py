@@ -8,7 +8,8 @@
 {<key>}:events CHANNEL "released"
 ```
 
-The braces keep all of them in one slot with the key itself. Times in Redis are microseconds since 1970.
+The braces keep all of them in one slot with the key itself; a key that has braces keeps its own. Times in
+Redis are microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -61,10 +62,10 @@ if holder and holder ~= owner then
   return {'held', holder, left, whole(now), run, token or '0'}
 end
 local deadline = tonumber(was[3] or '0') or 0
-if holder then
+if holder and was[1] == owner then
   redis.call('PEXPIRE', lease, ms)
   redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms)
-  return {'granted', was[2] or '0', whole(now), run, was[6] or '', was[7] or '0'}
+  return {'granted', was[2], whole(now), run, was[6], was[7]}
 end
 local ended, quarantine = 'released', 0
 if not was[4] then
@@ -74,7 +75,7 @@ elseif was[5] ~= run then
   ended, quarantine = 'the server was restarted or replaced', tonumber(ARGV[3])
 elseif was[4] ~= 'released' then
   ended = 'expired'
-  if deadline > now then
+  if deadline - now > 1000 then -- Redis counts milliseconds
     ended, quarantine = 'the lease was lost before its time', math.min(deadline - now, tonumber(ARGV[3]))
   end
 end
@@ -92,7 +93,7 @@ _RENEW = """
 local now, run, ms = us(), run_id(), tonumber(ARGV[2])
 if holder ~= owner or now > tonumber(ARGV[3]) then return {0, whole(now), run, 0} end
 redis.call('PEXPIRE', lease, ms)
-redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'run_id', run)
+redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms, 'run_id', run)
 local asked = 0
 if redis.call('GET', resign) == owner then asked = 1 end
 return {1, whole(now), run, asked}
@@ -106,7 +107,7 @@ if holder ~= owner then return 0 end
 redis.call('DEL', lease)
 redis.call('HSET', last, 'state', 'released')
 if redis.call('GET', resign) == owner then redis.call('DEL', resign) end
-redis.call('PUBLISH', ARGV[2], 'released')
+redis.pcall('PUBLISH', ARGV[2], 'released') -- a hint, which some users may not give
 return 1
 """
 
@@ -135,6 +136,10 @@ ASKED_FOR_MS = 60_000
 """How long the word to resign stands."""
 
 
+HEARD = 60.0
+"""Seconds that one wait for a release takes; another follows."""
+
+
 class RedisLeaseStore:
     """The lease `key` on the server that the client `redis` works with.
 
@@ -154,7 +159,7 @@ class RedisLeaseStore:
     def __init__(self, redis: Any, key: str, timeout: float = 0.5, *, client: Any = None) -> None:
         refuse_cluster(redis)
         self.key = key
-        tag = key if "{" in key else f"{{{key}}}"
+        tag = f"{key}:" if "{" in key else f"{{{key}}}"
         self._keys = [key, f"{tag}:last", f"{tag}:fence", f"{tag}:resign"]
         self._channel = f"{tag}:events"
         self._timeout = timeout
@@ -204,7 +209,7 @@ class RedisLeaseStore:
                 await listening.subscribe(self._channel)
             self._listening = listening
         try:
-            while await self._listening.get_message(timeout=None) is None:
+            while await self._listening.get_message(timeout=HEARD) is None:
                 pass
         except BaseException as error:
             await self._deafen()
@@ -242,8 +247,8 @@ def _own_client(redis: Any, timeout: float) -> Redis:
     }
     if isinstance(pool, SentinelConnectionPool):
         del arguments["connection_pool"]  # the other pool itself
-        return Redis(
-            connection_pool=SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        return Redis.from_pool(
+            SentinelConnectionPool(  # type: ignore[no-untyped-call]
                 pool.service_name,
                 pool.sentinel_manager,
                 connection_class=pool.connection_class,
@@ -252,7 +257,7 @@ def _own_client(redis: Any, timeout: float) -> Redis:
                 **arguments,
             )
         )
-    return Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **arguments))
+    return Redis.from_pool(type(pool)(connection_class=pool.connection_class, **arguments))
 
 
 def _held(rest: list[Any]) -> Held:

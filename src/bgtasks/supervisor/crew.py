@@ -119,13 +119,15 @@ class WorkerCrew:
         for post in self._working():
             if post.context is not None:
                 post.context.stopping.set()
-        await self._settle(min(self._times.grace, time()))
+        await self._settle(min(self._times.grace, time() / 3))
         while self._handles():
+            if self._opening is not None:
+                self._opening.cancel()
             for post in self._working():
                 assert post.run is not None
                 self._runner.cancel(post.run, Cancelled("leadership ended"), insist=False)
             await self._settle(min(max(self._times.kill, LEAST), time()))
-            if not time():
+            if time() < 0.001:  # less than a wait can be told to take
                 break
         still = self._handles()
         for name, handle in still.items():

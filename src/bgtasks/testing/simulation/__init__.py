@@ -1,8 +1,8 @@
 """Parts of a deterministic simulation: nodes in one event loop, a network, and a model of Redis.
 
-Whatever runs on a `SimulationLoop` in the context of a `Node` can be frozen, suspended, slowed down and killed
-like a process, and what it sends to a `SimulatedRedis` through a `SimulatedClient` can be late, lost or doubled.
-One seed gives one history, to the last bit. It needs the extra `testing`.
+Whatever runs on a `SimulationLoop` in the context of a `Node` can be frozen, suspended, slowed down and
+killed like a process, and what it sends to a `SimulatedRedis` through a `SimulatedClient` can be late, lost
+or doubled. One seed gives one history, to the last bit. It needs the extra `testing`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""An asyncio event loop in which several nodes live at one virtual time, each frozen, killed or late by itself.
+"""An asyncio event loop in which several nodes live at one virtual time, and each may be frozen or killed.
 
-It is a `VirtualLoop` without sockets, signals and threads, so that an hour of a cluster costs seconds. A node is
-what a process would be: whatever runs in a context that has `NODE` set is that node's, its callbacks and timers,
-and all of them stand still together. The order of what is ready at one instant is drawn from a seed.
+What a `VirtualLoop` has besides virtual time (sockets, signals, threads) it has not, so that an hour of a
+cluster costs a second. A node is what a process would be: whatever runs in a context that has `NODE` set is
+that node's, its callbacks and timers, and all of them stand still together. The order of what is ready at one
+instant is drawn from a seed.
 """
 
 from __future__ import annotations
@@ -123,11 +124,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         if context is None:
             context = contextvars.copy_context()
         node = context.get(NODE)
-        if node is None:
-            due = when
-        else:
-            due = self.now + (when + node._behind - node.local(self.now)) / node.rate
-        return self._set(due, _Handle(callback, args, context, node))
+        if node is not None:
+            when = self.now + (when + node._behind - node.local(self.now)) / node.rate
+        return self._set(when, _Handle(callback, args, context, node))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Note what asyncio complains of, unless it is of a node that was killed."""
@@ -211,7 +210,6 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def kill(self, node: Node) -> None:
         """End the node at once, as SIGKILL does: nothing of it runs any more, and nobody hears of it."""
         node.dead = True
-        node._held.clear()
         caller, self.node = self.node, node
         try:
             for _ in range(3):  # what a coroutine awaits while it is closed is a task more
@@ -220,6 +218,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
                         _dispose(task)
         finally:
             self.node = caller
+        node._held.clear()  # not before: a task that has not begun may be known to nobody else
 
     # -- turning -----------------------------------------------------------------------------------
 
@@ -228,7 +227,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         events._set_running_loop(self)
 
     def _end(self) -> None:
-        self._thread_id = None
+        self._thread_id = cast(Any, None)
         events._set_running_loop(None)
 
     def _turn(self, stop: _Handle) -> None:
@@ -319,7 +318,7 @@ class _Handle:
             self._context.run(self._callback, *self._args)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # noqa: BLE001 - as asyncio does: said, and the loop goes on
+        except BaseException as error:
             loop.call_exception_handler({"message": "a callback failed", "exception": error})
             if loop.node is None:  # the world itself is at fault
                 raise

@@ -1,7 +1,7 @@
 """What lies between nodes and a simulated Redis: messages that are late, lost, doubled, or out of order.
 
-`SimulatedClient` stands where redis-py's client does, as far as `RedisLeaseStore` uses it, and raises what that
-one raises.
+`SimulatedClient` stands where redis-py's client does, as far as `RedisLeaseStore` uses it, and raises what
+that one raises.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Path:
         cut_in: Nothing comes back.
         loss: The share of messages that are lost, each way.
         latency: Seconds one way: from, to.
+        drag: Seconds by which answers are later still.
         late: The share of messages that come late, by up to `lateness` seconds.
         doubled: The share of requests that arrive twice, the second time late.
         deaf: What is published does not arrive.
@@ -44,6 +45,7 @@ class Path:
     cut_in: bool = False
     loss: float = 0.0
     latency: tuple[float, float] = (0.0001, 0.001)
+    drag: float = 0.0
     late: float = 0.0
     lateness: float = 10.0
     doubled: float = 0.0
@@ -210,7 +212,7 @@ class SimulatedClient:
             if path.cut_in or network.drops(path):
                 times_out(network, answer)
             else:
-                network.deliver(network.delay(path), lambda: settle(answer, said))
+                network.deliver(network.delay(path) + path.drag, lambda: settle(answer, said))
 
         network.at_server(server, serve)
 

@@ -1,14 +1,15 @@
 """A model of the Redis that keeps a lease: it runs the shipped Lua scripts against a dict.
 
 It has the commands those scripts use and no others, a wall clock that can be set, a run id, a cache of
-scripts, replicas that lag, and the states in which a server refuses to write. It needs `lupa`, which comes with
-the extra `testing`.
+scripts, and the states in which a server refuses to serve or to write. It needs `lupa`, which comes with the
+extra `testing`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from redis import exceptions as redis_errors
@@ -221,11 +222,11 @@ class _Refused(Exception):
 
 
 class _Engine:
-    """Lua, with `redis.call` and `redis.pcall`: one for all simulated servers, since only one runs at a time."""
+    """Lua with `redis.call` and `redis.pcall`; one for all servers, since only one runs at a time."""
 
     def __init__(self) -> None:
         try:
-            from lupa.lua51 import LuaRuntime
+            LuaRuntime: Any = import_module("lupa.lua51").LuaRuntime  # noqa: N806
         except ImportError as error:
             raise MissingExtra("SimulatedRedis", "testing") from error
         self._lua = LuaRuntime(encoding="utf-8", register_eval=False)
