@@ -68,7 +68,7 @@ class Watched:
 def ordinary(**fixed: float) -> st.SearchStrategy[Asked]:
     """A call that was answered soon enough."""
     half = st.floats(0, CLEAR / 2)
-    values = {"gap": st.floats(0, SILENCE * TIMES.lease - CLEAR), "there": half, "back": half}
+    values = {"gap": st.floats(0, SILENCE * TIMES.lease - 2 * CLEAR), "there": half, "back": half}
     return st.builds(Asked, **(values | {name: st.just(value) for name, value in fixed.items()}))
 
 
