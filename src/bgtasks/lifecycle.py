@@ -89,6 +89,7 @@ class Lifecycle:
             return
         if self._stopping is None:
             self._hurry = self.loop.create_future()
+            self._context.copy().run(self._close)  # now: a tick of this very turn would still begin a run
             # In the scheduler's context, since a run may be what calls this; and not through the host's task
             # factory, since an eager one may end it before it is known here.
             self._stopping = asyncio.Task(
@@ -113,7 +114,6 @@ class Lifecycle:
     async def _stop(self, drain: float, timeout: float, caller: asyncio.Task[Any] | None) -> None:
         began = self._clock.monotonic()
         try:
-            self._close()
             await self._drain(drain, caller)
             for _ in range(2):  # a run that swallowed the first request gets a second one
                 self._dispatcher.cancel_all()

@@ -37,8 +37,15 @@ T = 1_763_670_000_123_456
 
 ATTEMPTS = 1_000
 
-FAKE = ("fakeredis", "fakeredis, decoding")
-REAL = ("redis 8", "redis 8, decoding", "redis 7", "redis 7, decoding")
+full = pytest.mark.full
+FAKE = (pytest.param("fakeredis", marks=full), "fakeredis, decoding")
+REAL = (
+    "redis 8",
+    pytest.param("redis 8, decoding", marks=full),
+    pytest.param("redis 7", marks=full),
+    "redis 7, decoding",
+)
+"""Each kind of server and each kind of client once; the other pairs take as long again."""
 
 
 @asynccontextmanager

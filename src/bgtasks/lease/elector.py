@@ -313,6 +313,9 @@ class Elector:
             while term.closed is None:
                 await asyncio.sleep(pause)
                 sent = self._clock.monotonic()
+                if sent >= term.demoted_at:  # the machine slept, and the timer with it
+                    term.close("it was not renewed in time")
+                    return
                 not_after = self._witness.time_at(term.valid_until)
                 try:
                     answer = await self._line.ask(self.store.renew(term.owner, self.times.lease, not_after))
