@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full check bench clean
+.PHONY: help demo test test-full simulate mutants check bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,13 @@ test: $(VENV)/.for-development  ## what a change must pass; starts its own serve
 
 test-full: $(VENV)/.for-development  ## everything, kill -9 and wheel included
 	@$(PYTEST) -q -n 2
+
+simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual time: HOURS=150 SEED=1, RESUME=file
+	@$(BIN)/python -m tests.simulation --hours $(or $(HOURS),150) --seed $(or $(SEED),1) --histogram \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(RESUME),--resume $(RESUME))
+
+mutants: $(VENV)/.for-development  ## whether the simulation finds each bug of tests/simulation/mutants
+	@$(BIN)/python -m tests.simulation.mutate
 
 check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
 	@$(BIN)/ruff check .

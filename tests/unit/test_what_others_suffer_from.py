@@ -760,12 +760,14 @@ async def test_a_shutdown_that_waits_hangs_for_ever(virtual_clock: VirtualClock,
 async def test_a_shutdown_that_a_job_asks_for_waits_for_that_very_job(
     virtual_clock: VirtualClock, life: Life
 ) -> None:
-    life.task("updates", "1h", lambda: life.scheduler.stop(drain="30m"))
     life.task("upload", "1h", sleeping(20))
+    life.task("updates", "1h", lambda: life.scheduler.stop(drain="30m"))
+    life.task("later", "1h")  # due with the others, and not begun after the stop
     await life.scheduler.start()
     await virtual_clock.advance("1m")
 
     assert life.heard.outcomes("upload") == [Done()]
+    assert life.heard.outcomes("later") == []
     assert list(life.scheduler.unfinished) == []
     await life.scheduler.stop()
 

@@ -334,6 +334,7 @@ def _nothing() -> None:
 def _dispose(task: asyncio.Task[Any]) -> None:
     """Close a task's coroutine as if its process had gone, without the complaints of asyncio."""
     cast(Any, task)._log_destroy_pending = False
+    task.set_name("of a killed node")
     coroutine = task.get_coro()
     for _ in range(20):
         try:

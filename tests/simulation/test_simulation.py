@@ -1,0 +1,92 @@
+"""Real supervisors under drawn faults keep their invariants, and a seed gives one history."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.simulation.faults import FAULTS
+from tests.simulation.mutate import PACKAGE, apply, mutants
+from tests.simulation.runner import Outcome, run, run_seed
+
+ROOT = Path(__file__).parents[2]
+
+
+def simulate(*arguments: str, hash_seed: str = "0", timeout_s: float = 55.0) -> str:
+    """The standard output of the command, which must find nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+class TestAFewHours:
+    def test_break_no_invariant(self) -> None:
+        line = simulate("--hours", "4", "--seed", "100")
+        assert "0 violations" in line
+
+    def test_meet_many_kinds_of_faults(self) -> None:
+        assert len(FAULTS) >= 20
+
+
+class TestASeed:
+    def test_gives_the_same_history_whatever_the_hash_seed(self, tmp_path: Path) -> None:
+        digests = set()
+        for hash_seed in ("1", "2"):
+            kept = tmp_path / hash_seed
+            simulate(
+                "--hours", "1", "--seed", "7", "--resume", str(kept), hash_seed=hash_seed, timeout_s=55.0
+            )
+            digests.update(re.findall(r'"digest": "(\w+)"', kept.read_text(encoding="utf-8")))
+        assert len(digests) == 1
+
+    def test_that_was_run_is_not_run_again(self, tmp_path: Path) -> None:
+        kept = tmp_path / "done"
+        first = [each.digest for each in run(0.05, 3, 1, kept)]
+        again = list(run(0.05, 3, 1, kept))
+        assert [each.digest for each in again] == first
+        assert len(kept.read_text(encoding="utf-8").splitlines()) == 1
+
+    def test_that_failed_says_how_to_see_it_again(self) -> None:
+        outcome = Outcome(5, 1.0, 0, 0, 0, 0, 0, 0, {}, {}, ["I1"], "", 0.0)
+        assert outcome.reproduce == "make simulate SEED=5 HOURS=1"
+
+    def test_leaves_nothing_behind(self) -> None:
+        assert run_seed(11, 0.05).violations == []
+
+
+class TestMutants:
+    def test_are_at_least_twenty_five(self) -> None:
+        assert len(mutants()) >= 25
+
+    @pytest.mark.parametrize("patch", mutants(), ids=lambda patch: str(patch.stem))
+    def test_still_apply(self, patch: Path, tmp_path: Path) -> None:
+        text = patch.read_text(encoding="utf-8")
+        name = text.splitlines()[0].removeprefix("--- a/src/bgtasks/")
+        target = tmp_path / name
+        target.parent.mkdir(parents=True)
+        target.write_text((PACKAGE / name).read_text(encoding="utf-8"), encoding="utf-8")
+        apply(patch, tmp_path)
+        compile(target.read_text(encoding="utf-8"), name, "exec")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_twenty_hours_break_no_invariant() -> None:
+    line = simulate("--hours", "20", "--seed", "500000", timeout_s=550.0).splitlines()[-1]
+    found = re.search(r"\(([\d.]+)/h\), \d+ faults of (\d+) kinds \(([\d.]+)/h\), 0 violations", line)
+    assert found is not None, line
+    assert float(found[1]) >= 5
+    assert int(found[2]) >= 20
+    assert float(found[3]) >= 30
