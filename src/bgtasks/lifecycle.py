@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any
 
 from bgtasks.clock import Clock, read
@@ -36,14 +38,17 @@ class Lifecycle:
         self._stopping: asyncio.Task[None] | None = None
         self._hurry: asyncio.Future[None] | None = None
         self._intention = 0
+        self._end: AsyncGenerator[None] | None = None
 
     @property
     def running(self) -> bool:
         """Whether it is started and not yet told to stop."""
         return self.loop is not None and self._stopping is None and not self.loop.is_closed()
 
-    async def start(self) -> bool:
+    async def start(self, stop_timeout: float) -> bool:
         """Open the dispatcher; False if it is open, or if a later call decided otherwise.
+
+        If the host ends the event loop as `asyncio.run` does, without a stop, it is stopped then.
 
         Raises:
             BgTasksError: It is open in another event loop that is still open.
@@ -71,7 +76,22 @@ class Lifecycle:
             raise
         if self._watch is not None:
             self._watch.start(loop, self._context)
+        self._end = self._loop_ends(stop_timeout)
+        with suppress(StopIteration):  # its first step: from now on asyncio knows of it
+            self._end.asend(None).send(None)
         return True
+
+    async def _loop_ends(self, timeout: float) -> AsyncGenerator[None]:
+        """Stop when the host ends its event loop: asyncio cancels all tasks, then closes such generators.
+
+        Without it the timer would go on in between, and what it began would be destroyed with the loop.
+        """
+        try:
+            yield
+        finally:
+            if self._end is not None:
+                self._end = None
+                await self.stop(0.0, timeout)
 
     async def stop(self, drain: float, timeout: float) -> None:
         """Close the dispatcher and see its runs end.
@@ -132,6 +152,10 @@ class Lifecycle:
             self._dispatcher.cancel_all()
 
     def _close(self) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            with suppress(StopIteration):
+                end.aclose().send(None)
         self._dispatcher.close()
         if self._watch is not None:
             self._watch.stop()

@@ -348,7 +348,7 @@ class BackgroundScheduler:
         """
         if self._own_random and not self.running:
             self._random.seed()  # a process forked since then draws its own
-        if not await self._lifecycle.start():
+        if not await self._lifecycle.start(self.stop_timeout):
             return
         jobs = self._jobs.values()
         for group in self._limited_groups - {job.policy.group for job in jobs}:

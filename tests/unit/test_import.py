@@ -199,7 +199,7 @@ from bgtasks import BackgroundScheduler
 async def main():
     async with BackgroundScheduler():
         pass
-asyncio.run(main())
+asyncio.run(main(), debug=False)  # in debug mode a slow step has asyncio log, and traceback loaded
 """
 
     assert loaded_after(code).isdisjoint(set(OPTIONAL) - {"structlog", "rich"})

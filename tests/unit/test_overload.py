@@ -131,13 +131,17 @@ async def test_an_unrelated_coroutine_has_its_turn_and_so_has_each_job_and_the_s
 async def test_however_it_is_to_catch_up_it_does_not_take_the_loop_for_itself(
     trigger: str, catch_up: str
 ) -> None:
-    overload = Overload(TRIGGERS[trigger], jobs=100, catch_up=catch_up)
+    overload = Overload(TRIGGERS[trigger], catch_up=catch_up)
 
-    await overload.live(lambda: overload.all_ran() and overload.said[RunStarted] > 1000)
+    skips = catch_up != "all"  # then, sooner or later, it says so
+
+    await overload.live(
+        lambda: overload.all_ran() and overload.said[RunStarted] > 1000 and skips <= overload.said[RunMissed]
+    )
 
     assert overload.worst < A_TURN_S
-    assert overload.heap <= 200
-    assert (overload.said[RunMissed] == 0) == (catch_up == "all")
+    assert overload.heap <= 2 * JOBS
+    assert (overload.said[RunMissed] > 0) == skips
 
 
 @pytest.mark.full
@@ -154,9 +158,7 @@ async def test_runs_that_never_end_leave_no_heap_of_ticks_behind(trigger: str, o
     assert overload.heap <= 200
     assert overload.scheduler.unfinished == ()
     told = overload.said[RunSkipped] + overload.said[RunMissed]
-    if (
-        overlap == "cancel"
-    ):  # each run is begun and cancelled: two such in a row end the row of what is left out
+    if overlap == "cancel":  # each run is begun and cancelled: two such end the row of what is left out
         assert overload.lines["WARNING"] < told
     else:
         assert overload.lines["WARNING"] < 100 * 2 * ((told // 100).bit_length() + 3), f"of {told} skips"

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 from tests.support.recording import Recorder
-from tests.support.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until, wait_until
 
 from bgtasks import (
     BackgroundScheduler,
@@ -304,6 +304,28 @@ def test_a_scheduler_left_running_by_one_loop_serves_the_next(host: Host) -> Non
     with again.runner:
         again.run(main)
         again.run(scheduler.stop)
+
+
+def test_while_the_loop_of_a_scheduler_left_running_ends_nothing_is_begun_that_cannot_end(host: Host) -> None:
+    body = Body(waits=True)
+    scheduler = scheduler_of(tick=(body, PLAIN))
+    heard = Recorder(scheduler)
+
+    def keep_the_loop_from_its_end() -> None:
+        wait_until("it stops or begins anew", lambda: not scheduler.running or body.starts > 1)
+
+    async def main() -> None:
+        await scheduler.start()
+        await body.began.wait()
+        asyncio.get_running_loop().run_in_executor(None, keep_the_loop_from_its_end)
+
+    with host.runner:
+        host.run(main)
+
+    assert not scheduler.running
+    assert scheduler.unfinished == ()
+    assert body.starts == body.ends
+    assert len(heard.of(SchedulerStopped)) == 1
 
 
 # -- draining ------------------------------------------------------------------------------------
