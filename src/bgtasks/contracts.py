@@ -155,10 +155,11 @@ class LeaseStore(Protocol):
         """Take the lease for `lease` seconds if it is free or already `owner`'s; `lost` is the quarantine
         after a loss of unknown size."""
 
-    async def renew(self, owner: str, lease: float, not_after: float) -> Renewal:
-        """Keep it for `lease` seconds from now, unless the server's time is past `not_after`."""
+    async def renew(self, owner: str, lease: float, not_after: float, quarantined: bool) -> Renewal:
+        """Keep it for `lease` seconds from now, unless the server's time is past `not_after`. A term that
+        ends while it is `quarantined`, however it does, leaves that to the next one."""
 
-    async def release(self, owner: str) -> bool:
+    async def release(self, owner: str, quarantined: bool) -> bool:
         """Give it up if it is `owner`'s, and tell those who wait; whether it was."""
 
     async def look(self) -> Held | None:

@@ -53,8 +53,8 @@ FOREVER = time.time() + 365 * 86_400
 
 CALLS: dict[str, Callable[[LeaseStore], Awaitable[object]]] = {
     "acquire": lambda store: store.acquire("a", LONG, LOST),
-    "renew": lambda store: store.renew("a", LONG, FOREVER),
-    "release": lambda store: store.release("a"),
+    "renew": lambda store: store.renew("a", LONG, FOREVER, False),
+    "release": lambda store: store.release("a", False),
     "look": lambda store: store.look(),
     "mint": lambda store: store.mint("a", 0),
     "ask_to_resign": lambda store: store.ask_to_resign("a"),
@@ -86,8 +86,15 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[RedisLeases]:
 async def term(store: LeaseStore, owner: str) -> int:
     """A term that is had and given back: its token."""
     token = granted(await store.acquire(owner, LONG, LOST)).token
-    assert await store.release(owner)
+    assert await store.release(owner, False)
     return token
+
+
+async def work(store: LeaseStore, owner: str, lease: float) -> Granted:
+    """A term whose quarantine is over."""
+    answer = granted(await store.acquire(owner, lease, LOST))
+    assert (await store.renew(owner, lease, FOREVER, False)).kept
+    return answer
 
 
 async def remaining(store: LeaseStore) -> float:
@@ -173,7 +180,7 @@ class TestAcquire:
 
     async def test_is_granted_once_the_lease_has_expired(self, leases: Leases) -> None:
         store = leases.store()
-        first = granted(await store.acquire("a", SHORT, LOST))
+        first = await work(store, "a", SHORT)
         await leases.expiry()
 
         second = granted(await store.acquire("b", LONG, LOST))
@@ -201,7 +208,7 @@ class TestRenew:
         store = leases.store()
         token = granted(await store.acquire("a", LONG, LOST)).token
 
-        answer = await store.renew("a", 2 * LONG, FOREVER)
+        answer = await store.renew("a", 2 * LONG, FOREVER, False)
 
         assert answer.kept
         assert not answer.resign
@@ -212,14 +219,14 @@ class TestRenew:
         store = leases.store()
         await store.acquire("a", LONG, LOST)
 
-        assert not (await store.renew("b", 2 * LONG, FOREVER)).kept
+        assert not (await store.renew("b", 2 * LONG, FOREVER, False)).kept
         assert held(await store.look()).owner == "a"
         assert await remaining(store) <= LONG
 
     async def test_of_one_that_nobody_has_is_refused(self, leases: Leases) -> None:
         store = leases.store()
 
-        assert not (await store.renew("a", LONG, FOREVER)).kept
+        assert not (await store.renew("a", LONG, FOREVER, False)).kept
         assert await store.look() is None
 
     async def test_of_one_that_has_expired_does_not_raise_it(self, leases: Leases) -> None:
@@ -227,7 +234,7 @@ class TestRenew:
         await store.acquire("a", SHORT, LOST)
         await leases.expiry()
 
-        assert not (await store.renew("a", LONG, FOREVER)).kept
+        assert not (await store.renew("a", LONG, FOREVER, False)).kept
         assert await store.look() is None
 
     async def test_that_comes_too_late_is_refused_though_the_lease_is_still_held(
@@ -236,9 +243,9 @@ class TestRenew:
         store = leases.store()
         at = granted(await store.acquire("a", LONG, LOST)).at
 
-        assert not (await store.renew("a", 2 * LONG, at - 0.001)).kept
+        assert not (await store.renew("a", 2 * LONG, at - 0.001, False)).kept
         assert await remaining(store) <= LONG
-        assert (await store.renew("a", LONG, at + LONG)).kept
+        assert (await store.renew("a", LONG, at + LONG, False)).kept
 
 
 class TestTheWordToResign:
@@ -247,33 +254,33 @@ class TestTheWordToResign:
         await store.acquire("a", LONG, LOST)
         await leases.store().ask_to_resign("a")
 
-        assert (await store.renew("a", LONG, FOREVER)).resign
-        assert (await store.renew("a", LONG, FOREVER)).resign
-        await store.release("a")
+        assert (await store.renew("a", LONG, FOREVER, False)).resign
+        assert (await store.renew("a", LONG, FOREVER, False)).resign
+        await store.release("a", False)
         await store.acquire("b", LONG, LOST)
-        assert not (await store.renew("b", LONG, FOREVER)).resign
+        assert not (await store.renew("b", LONG, FOREVER, False)).resign
 
     async def test_is_not_heard_by_another_who_follows(self, leases: Leases) -> None:
         store = leases.store()
         await store.ask_to_resign("a")
         await store.acquire("b", LONG, LOST)
 
-        assert not (await store.renew("b", LONG, FOREVER)).resign
+        assert not (await store.renew("b", LONG, FOREVER, False)).resign
 
     async def test_is_not_heard_by_who_holds_the_lease_no_more(self, leases: Leases) -> None:
         store = leases.store()
         await store.ask_to_resign("a")
 
-        assert not (await store.renew("a", LONG, FOREVER)).resign
+        assert not (await store.renew("a", LONG, FOREVER, False)).resign
 
     async def test_is_not_lost_by_the_release_of_another(self, leases: Leases) -> None:
         store = leases.store()
         await store.acquire("a", LONG, LOST)
         await store.ask_to_resign("b")
-        await store.release("a")
+        await store.release("a", False)
         await store.acquire("b", LONG, LOST)
 
-        assert (await store.renew("b", LONG, FOREVER)).resign
+        assert (await store.renew("b", LONG, FOREVER, False)).resign
 
 
 class TestRelease:
@@ -281,7 +288,7 @@ class TestRelease:
         store = leases.store()
         await store.acquire("a", LONG, LOST)
 
-        assert await store.release("a")
+        assert await store.release("a", False)
         assert await store.look() is None
         answer = granted(await leases.store().acquire("b", LONG, LOST))
         assert (answer.ended, answer.quarantine) == (RELEASED, 0.0)
@@ -290,21 +297,21 @@ class TestRelease:
         store = leases.store()
         await store.acquire("a", LONG, LOST)
 
-        assert not await store.release("b")
+        assert not await store.release("b", False)
         assert held(await store.look()).owner == "a"
 
     async def test_sent_again_after_a_lost_answer_says_the_same(self, leases: Leases) -> None:
         store = leases.store()
         await store.acquire("a", LONG, LOST)
 
-        assert [await store.release("a"), await store.release("a")] == [True, True]
+        assert [await store.release("a", False), await store.release("a", False)] == [True, True]
 
     async def test_that_comes_when_another_has_the_lease_leaves_it_there(self, leases: Leases) -> None:
         store = leases.store()
         await term(store, "a")
         await store.acquire("b", LONG, LOST)
 
-        assert not await store.release("a")
+        assert not await store.release("a", False)
         assert held(await store.look()).owner == "b"
 
     async def test_of_a_lease_that_has_expired_is_refused(self, leases: Leases) -> None:
@@ -312,10 +319,10 @@ class TestRelease:
         await store.acquire("a", SHORT, LOST)
         await leases.expiry()
 
-        assert not await store.release("a")
+        assert not await store.release("a", False)
 
     async def test_of_one_that_was_never_had_is_refused(self, leases: Leases) -> None:
-        assert not await leases.store().release("a")
+        assert not await leases.store().release("a", False)
 
 
 class TestMint:
@@ -337,7 +344,7 @@ class TestMint:
         assert await store.mint("a", above) == above + 1
         assert held(await store.look()).token == above + 1
         assert await store.mint("a", above) == above + 2
-        await store.release("a")
+        await store.release("a", False)
         assert granted(await store.acquire("b", LONG, LOST)).token == above + 3
 
     async def test_gives_others_nothing(self, leases: Leases) -> None:
@@ -368,7 +375,7 @@ class TestHearingOfARelease:
         waiting = [asyncio.create_task(hear()) for _ in range(3)]
         await leases.heard_by(3)
 
-        await store.release("a")
+        await store.release("a", False)
 
         async with asyncio.timeout(PATIENCE_S):
             assert await asyncio.gather(*waiting) == [None, None, None]
@@ -380,7 +387,7 @@ class TestHearingOfARelease:
             waiting = asyncio.create_task(listener.released())
             await leases.heard_by(1)
             assert not waiting.done()
-            await store.release(owner)
+            await store.release(owner, False)
             async with asyncio.timeout(PATIENCE_S):
                 await waiting
 
@@ -397,7 +404,7 @@ class TestHearingOfARelease:
         await leases.heard_by_nobody()
         waiting = asyncio.create_task(listener.released())
         await leases.heard_by(1)
-        await store.release("a")
+        await store.release("a", False)
         async with asyncio.timeout(PATIENCE_S):
             await waiting
 
@@ -407,11 +414,11 @@ class TestHearingOfARelease:
             await listening.subscribe(kept.events)
             await kept.heard_by(1)
             await store.acquire("a", LONG, LOST)
-            await store.renew("a", LONG, FOREVER)
+            await store.renew("a", LONG, FOREVER, False)
             await store.mint("a", 0)
-            await store.release("b")
-            await store.release("a")
-            await store.release("a")
+            await store.release("b", False)
+            await store.release("a", False)
+            await store.release("a", False)
             await store.acquire("b", LONG, LOST)
             await kept.client.publish(kept.events, "the end")
             heard: list[object] = []
@@ -438,7 +445,7 @@ class TestHowTheTermBeforeEnded:
 
     async def test_it_expired(self, kept: RedisLeases) -> None:
         store = kept.store()
-        await store.acquire("a", SHORT, LOST)
+        await work(store, "a", SHORT)
         await kept.expiry()
 
         answer = granted(await store.acquire("b", LONG, LOST))
@@ -447,15 +454,15 @@ class TestHowTheTermBeforeEnded:
 
     async def test_it_expired_and_was_released_too_late(self, kept: RedisLeases) -> None:
         store = kept.store()
-        await store.acquire("a", SHORT, LOST)
+        await work(store, "a", SHORT)
         await kept.expiry()
-        await store.release("a")
+        await store.release("a", False)
 
         assert granted(await store.acquire("b", LONG, LOST)).ended == EXPIRED
 
     async def test_the_key_was_lost_before_its_time(self, kept: RedisLeases) -> None:
         store = kept.store()
-        await store.acquire("a", LONG, LOST)
+        await work(store, "a", LONG)
         await kept.client.delete(kept.key)
 
         answer = granted(await store.acquire("b", LONG, LOST))
@@ -465,8 +472,8 @@ class TestHowTheTermBeforeEnded:
 
     async def test_the_key_was_lost_after_a_renewal(self, kept: RedisLeases) -> None:
         store = kept.store()
-        await store.acquire("a", SHORT, LOST)
-        assert (await store.renew("a", LONG, FOREVER)).kept
+        await work(store, "a", SHORT)
+        assert (await store.renew("a", LONG, FOREVER, False)).kept
         await kept.client.delete(kept.key)
 
         assert granted(await store.acquire("b", LONG, LOST)).quarantine > LONG - PATIENCE_S
@@ -474,14 +481,14 @@ class TestHowTheTermBeforeEnded:
     async def test_the_key_was_lost_after_its_owner_took_it_again(self, kept: RedisLeases) -> None:
         store = kept.store()
         await store.acquire("a", SHORT, LOST)
-        await store.acquire("a", LONG, LOST)
+        await work(store, "a", LONG)
         await kept.client.delete(kept.key)
 
         assert granted(await store.acquire("b", LONG, LOST)).quarantine > LONG - PATIENCE_S
 
     async def test_no_loss_counts_for_more_than_one_of_unknown_size(self, kept: RedisLeases) -> None:
         store = kept.store()
-        await store.acquire("a", LONG, LOST)
+        await work(store, "a", LONG)
         await kept.client.delete(kept.key)
 
         assert granted(await store.acquire("b", LONG, 7.0)).quarantine == 7.0
@@ -499,10 +506,40 @@ class TestHowTheTermBeforeEnded:
         store = kept.store()
         await store.acquire("a", LONG, LOST)
         await kept.client.delete(kept.last, kept.fence)
-        assert (await store.renew("a", SHORT, FOREVER)).kept
+        assert (await store.renew("a", SHORT, FOREVER, False)).kept
         await kept.expiry()
 
         assert granted(await store.acquire("b", LONG, LOST)).quarantine == LOST
+
+    @pytest.mark.parametrize("how", ["released", "expired", "lost"])
+    async def test_in_its_quarantine_so_that_the_next_term_has_one_in_full(
+        self, kept: RedisLeases, how: str
+    ) -> None:
+        store = kept.store()
+        await store.acquire("a", SHORT, LOST)
+        assert (await store.renew("a", SHORT, FOREVER, True)).kept
+        if how == "released":
+            assert await store.release("a", True)
+        elif how == "lost":
+            await kept.client.delete(kept.key)
+        await kept.expiry()
+
+        answer = granted(await store.acquire("b", LONG, LOST))
+
+        assert answer.ended == "the term before ended in its quarantine"
+        assert answer.quarantine == LOST
+
+    async def test_after_its_quarantine_so_that_the_next_term_has_none(self, kept: RedisLeases) -> None:
+        store = kept.store()
+        for owner in ("a", "b"):
+            await store.acquire(owner, LONG, LOST)
+            assert (await store.renew(owner, LONG, FOREVER, True)).kept
+            await store.release(owner, False)
+
+            assert granted(await store.acquire("c", LONG, LOST)).ended == RELEASED
+            await store.release("c", True)  # one that needed none leaves none
+
+        assert granted(await store.acquire("d", LONG, LOST)).quarantine == 0.0
 
     async def test_is_said_again_to_who_lost_the_answer(self, kept: RedisLeases) -> None:
         store = kept.store()
@@ -518,7 +555,7 @@ class TestHowTheTermBeforeEnded:
     async def test_the_key_was_evicted(self) -> None:
         with RedisProcess("--maxmemory-policy", "volatile-ttl") as process:
             async with one(process.url) as store:
-                await store.acquire("a", LONG, LOST)
+                await work(store, "a", LONG)
                 with process.client() as client:
                     client.config_set("maxmemory", 1)
                     assert not client.exists("k")
@@ -562,7 +599,7 @@ class TestAServerThatWasRestarted:
         async with one(process.url) as store:
             await store.acquire("a", LONG, LOST)
             await self.restart(process, store)
-            assert (await store.renew("a", SHORT, FOREVER)).kept
+            assert (await store.renew("a", SHORT, FOREVER, False)).kept
             await until("the lease has expired", lambda: is_free(store))
 
             answer = granted(await store.acquire("b", LONG, LOST))
@@ -601,7 +638,7 @@ class TestTokens:
         store = kept.store()
         await store.acquire("a", LONG, LOST)
         large = await store.mint("a", 2**53 - 1_000)
-        await store.release("a")
+        await store.release("a", False)
         await kept.client.delete(kept.fence)
 
         assert await term(store, "b") == large + 1
@@ -646,10 +683,10 @@ class TestTheClockOfTheServer:
     async def test_set_forward_makes_a_lease_expire(self, virtual_clock: VirtualClock) -> None:
         with virtual_redis(virtual_clock) as client:
             store = RedisLeaseStore(client, "k")
-            await store.acquire("a", LONG, LOST)
+            await work(store, "a", LONG)
             virtual_clock.step_wall(LONG + 1)
 
-            assert not (await store.renew("a", LONG, FOREVER)).kept
+            assert not (await store.renew("a", LONG, FOREVER, False)).kept
             assert granted(await store.acquire("b", LONG, LOST)).ended == EXPIRED
 
     @virtual_time
@@ -659,7 +696,7 @@ class TestTheClockOfTheServer:
             at = granted(await store.acquire("a", LONG, LOST)).at
             virtual_clock.step_wall(10)
 
-            assert not (await store.renew("a", LONG, at + 5)).kept
+            assert not (await store.renew("a", LONG, at + 5, False)).kept
 
     @virtual_time
     async def test_set_back_counts_no_loss_for_more_than_one_of_unknown_size(
@@ -693,7 +730,7 @@ class TestTheClockOfTheServer:
         with virtual_redis(virtual_clock) as client:
             store = RedisLeaseStore(client, "k")
             await store.acquire("a", LONG, LOST)
-            assert (await store.renew("a", 2 * LONG, FOREVER)).kept
+            assert (await store.renew("a", 2 * LONG, FOREVER, False)).kept
 
             assert held(await store.acquire("b", LONG, LOST)).remaining == 2 * LONG
 
@@ -727,7 +764,7 @@ class TestTheKeys:
         await one.acquire("a", LONG, LOST)
 
         assert granted(await other.acquire("b", LONG, LOST)).ended == UNKNOWN
-        await other.release("b")
+        await other.release("b", False)
         assert held(await one.look()).owner == "a"
 
     async def test_the_lease_is_the_key_itself_with_its_owner_and_an_expiry(self, kept: RedisLeases) -> None:
@@ -743,7 +780,7 @@ class TestTheKeys:
 
         assert held(await store.look()).remaining is None
         assert held(await store.acquire("b", LONG, LOST)).remaining is None
-        assert (await store.renew("a", LONG, FOREVER)).kept
+        assert (await store.renew("a", LONG, FOREVER, False)).kept
         assert 0 < await remaining(store) <= LONG
 
     async def test_the_lease_of_another_program_is_respected(self, kept: RedisLeases) -> None:
@@ -754,8 +791,8 @@ class TestTheKeys:
         found = held(await store.acquire("b", LONG, LOST))
 
         assert (found.owner, found.remaining, found.token) == ("somebody", None, 0)
-        assert not (await store.renew("a", LONG, FOREVER)).kept
-        assert not await store.release("a")
+        assert not (await store.renew("a", LONG, FOREVER, False)).kept
+        assert not await store.release("a", False)
         assert held(await store.look()).owner == "somebody"
 
     @pytest.mark.parametrize("name", [name for name in CALLS if name not in ("released", "ask_to_resign")])
@@ -794,7 +831,7 @@ class TestLostAnswers:
 
             await unanswered("release")
             assert await store.look() is None
-            assert await store.release("a")
+            assert await store.release("a", False)
 
     @pytest.mark.parametrize("name", [name for name in CALLS if name != "released"])
     async def test_make_no_client_send_a_call_twice(self, server: RedisLeases, name: str) -> None:
@@ -861,7 +898,7 @@ class TestASubscription:
         await server.heard_by_nobody()
         waiting = asyncio.create_task(listener.released())
         await server.heard_by(1)
-        await store.release("a")
+        await store.release("a", False)
         async with asyncio.timeout(PATIENCE_S):
             await waiting
 
@@ -890,7 +927,7 @@ class TestASubscription:
         await until("a call would be over", lambda: time.monotonic() > began + 1.5 * timeout)
 
         assert not waiting.done()
-        await store.release("a")
+        await store.release("a", False)
         async with asyncio.timeout(PATIENCE_S):
             await waiting
 
@@ -937,7 +974,7 @@ class TestCalls:
 
             assert granted(await store.acquire("a", LONG, LOST)).token > 0
             assert held(await store.look()).owner == "a"
-            assert await store.release("nobody") is False
+            assert await store.release("nobody", False) is False
 
         assert not store._client.connection_pool._in_use_connections
 
@@ -947,8 +984,8 @@ class TestCalls:
 
         looks, wrong, right = await asyncio.gather(
             asyncio.gather(*(store.look() for _ in range(20))),
-            asyncio.gather(*(store.renew("b", LONG, FOREVER) for _ in range(20))),
-            asyncio.gather(*(store.renew("a", LONG, FOREVER) for _ in range(20))),
+            asyncio.gather(*(store.renew("b", LONG, FOREVER, False) for _ in range(20))),
+            asyncio.gather(*(store.renew("a", LONG, FOREVER, False) for _ in range(20))),
         )
 
         assert {held(look).owner for look in looks} == {"a"}
@@ -974,7 +1011,7 @@ class TestCalls:
                         await CALLS[name](store)
                 client.replicaof("NO", "ONE")
 
-                assert (await store.renew("a", LONG, FOREVER)).kept
+                assert (await store.renew("a", LONG, FOREVER, False)).kept
 
 
 class TestAUserThatMayDoLittle:
@@ -992,8 +1029,8 @@ class TestAUserThatMayDoLittle:
     ) -> None:
         store = await self.store_of(server, "~*", "&*", "+@all", "-@dangerous")
         first = granted(await store.acquire("a", LONG, LOST))
-        renewed = await store.renew("a", LONG, FOREVER)
-        assert await store.release("a")
+        renewed = await store.renew("a", LONG, FOREVER, False)
+        assert await store.release("a", False)
         await store.acquire("b", SHORT, LOST)
         await until("the lease has expired", lambda: is_free(store))
         third = granted(await store.acquire("c", LONG, LOST))
@@ -1013,9 +1050,9 @@ class TestAUserThatMayDoLittle:
         await store.acquire("a", LONG, LOST)
 
         with suppress(BgTasksError):
-            await store.release("a")
+            await store.release("a", False)
 
-        assert await store.release("a")
+        assert await store.release("a", False)
         assert granted(await server.store().acquire("b", LONG, LOST)).ended == RELEASED
 
     async def test_and_nothing_here_is_said(self, server: RedisLeases) -> None:
@@ -1053,7 +1090,7 @@ class TestConnections:
         await store.aclose()
 
         assert held(await store.look()).owner == "a"
-        assert await store.release("a")
+        assert await store.release("a", False)
 
     async def test_are_not_those_of_the_client(self, server: RedisLeases) -> None:
         url = server.clients.url
@@ -1093,7 +1130,7 @@ class TestConnections:
         assert await client.get(server.key) == b"a"
         assert await server.client.get(server.key) is None
         assert {each["name"] for each in await server.client.client_list(_type="pubsub")} == {"like-this"}
-        await store.release("a")
+        await store.release("a", False)
         async with asyncio.timeout(PATIENCE_S):
             await waiting
         await client.flushdb()
@@ -1150,7 +1187,7 @@ class TestBehindSentinel:
         try:
             with replica.client() as at_the_replica, watching.client() as of_the_sentinel:
                 first = granted(await store.acquire("a", SHORT, LOST))
-                await store.renew("a", LONG, FOREVER)
+                await store.renew("a", LONG, FOREVER, False)
                 await until("the replica has the lease", lambda: at_the_replica.get("k") == "a")
                 await until("the Sentinel knows it", lambda: of_the_sentinel.sentinel_slaves("it"))
                 of_the_sentinel.execute_command("SENTINEL", "FAILOVER", "it")
@@ -1165,7 +1202,7 @@ class TestBehindSentinel:
                 assert "replaced" in second.ended
                 assert second.quarantine == LOST
                 assert second.token > first.token
-                assert await store.release("b")
+                assert await store.release("b", False)
                 assert at_the_replica.get("k") is None
         finally:
             await store.aclose()

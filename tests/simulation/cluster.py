@@ -15,6 +15,7 @@ from tests.simulation.observer import Observer, Worker
 
 from bgtasks.errors import BgTasksError
 from bgtasks.events import EventBus, TermGained, TermLost, TermQuarantined
+from bgtasks.fencing import raise_guards
 from bgtasks.lease import LeaseTimes, Term
 from bgtasks.stores import lease_redis
 from bgtasks.stores.lease_redis import RedisLeaseStore
@@ -313,17 +314,18 @@ class Member:
 
     def _now(self, node: Node, worker: Worker, frozen: float) -> None:
         cluster = self.cluster
+        cluster.look()
         cluster.observer.effect(cluster.loop.now, worker, cluster.leaders(), frozen)
 
     async def _prepare(self, term: Term) -> None:
         """Raise the guard of what the workers write to, with a token above all that it has seen."""
-        guard = _Guard(self.cluster, self.name, term.owner)
-        while (seen := await guard.guard(term.token)) >= term.token:
-            await term.mint_above(seen)
+        await raise_guards(_Guard(self.cluster, self.name, term.owner))(term)
 
 
 class _Guard:
     """The guard of what the workers write to, as one term raises it."""
+
+    source = KEY
 
     def __init__(self, cluster: Cluster, member: str, owner: str) -> None:
         self._cluster, self._member, self._owner = cluster, member, owner
@@ -403,6 +405,13 @@ class Cluster:
             server.load(data)
         self.network.listen_to(server)
         return server
+
+    def look(self) -> None:
+        """Have the observer look at the terms in progress."""
+        for member in self.members:
+            term = member.supervisor and member.supervisor._elector.term
+            if term:
+                self.observer.stands(self.loop.now, member.name, term.owner, term.holds)
 
     def leaders(self) -> list[str]:
         """Who would say that it leads, at this instant."""
@@ -530,6 +539,7 @@ class Cluster:
 
     def _applied(self, server: SimulatedRedis, node: Node, words: tuple[Any, ...], said: Any) -> None:
         what = self.scripts.get(words[1], words[0])
+        self.look()
         self.observer.applied(self.loop.now, self._names[id(server)], node.name, what, said)
         if what == "acquire" and isinstance(said, list):
             self.observer.acquired(self.loop.now, str(words[7]), said, server is self.primary)

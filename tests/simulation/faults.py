@@ -176,6 +176,20 @@ def at_the_edge(cluster: Cluster, random: Random) -> bool:
 
 
 @fault
+def answer_after_the_end(cluster: Cluster, random: Random) -> bool:
+    """Cut off until shortly before its term is over, a leader renews the lease, and hears of it late."""
+    leader, times = cluster.leader, cluster.profile.times
+    if leader is None or leader.supervisor is None:
+        return False
+    path, node, elector = cluster.network.paths[leader.name], leader.node, leader.supervisor._elector
+    assert elector.term is not None
+    left = (elector.term.demoted_at - node.local(cluster.loop.now)) / node.rate - times.attempt
+    on_path(cluster, path, max(0.0, left), cut_out=True, cut_in=True)
+    cluster.later(left + 0.001, lambda: on_path(cluster, path, times.lease, drag=times.attempt * 0.94))
+    return True
+
+
+@fault
 def slow_cpu(cluster: Cluster, random: Random) -> None:
     """Each callback takes milliseconds."""
     node = somebody(cluster, random).node
@@ -225,6 +239,51 @@ def ask_to_resign(cluster: Cluster, random: Random) -> bool:
     member = somebody(cluster, random)
     member.ask_to_resign()
     return member.up
+
+
+@fault
+def quarantined_and_gone(cluster: Cluster, random: Random) -> bool:
+    """A leader is cut off, all trace of its lease is lost, and whoever waits for its end leaves before."""
+    leader = cluster.leader
+    if leader is None:
+        return False
+    path = cluster.network.paths[leader.name]
+    on_path(cluster, path, 2 * cluster.profile.times.lease, cut_out=True, cut_in=True)
+    flush_all(cluster, random)
+
+    def leave() -> None:
+        for member in cluster.members:
+            if member.supervisor is not None and member.supervisor.snapshot().state == "quarantined":
+                random.choice((member.stop, member.resign, member.kill))()
+                cluster.lasting(how_long(random, 9.0, 30.0), member.boot)
+
+    for _ in range(3):
+        cluster.later(random.uniform(0.05, cluster.profile.times.lease), leave)
+    return True
+
+
+@fault
+def answers_to_a_candidate_are_lost(cluster: Cluster, random: Random) -> bool:
+    """One node is granted the lease again and again before it hears of it; then it is cut off."""
+    leader, times = cluster.leader, cluster.profile.times
+    others = [member for member in cluster.members if member is not leader and member.up]
+    if leader is None or not others:
+        return False
+    candidate = random.choice(others)
+    paths = cluster.network.paths
+    for member in others:
+        if member is not candidate:
+            on_path(cluster, paths[member.name], times.margin + 0.5 * times.lease, cut_out=True, cut_in=True)
+    deaf_for = random.uniform(0.2, 0.6) * times.lease
+    leader.resign()
+    on_path(cluster, paths[candidate.name], deaf_for, cut_in=True)
+
+    def cut() -> None:
+        if candidate.leads:
+            on_path(cluster, paths[candidate.name], 2 * times.lease, cut_out=True, cut_in=True)
+
+    cluster.later(deaf_for + random.uniform(0.1, 1.0) * times.renew, cut)
+    return True
 
 
 @fault

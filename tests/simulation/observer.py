@@ -56,6 +56,8 @@ class Observer:
     worked: set[str] = field(default_factory=set)  # owners of terms that have had an effect
     closed: set[str] = field(default_factory=set)
     gained: set[str] = field(default_factory=set)
+    held: set[str] = field(default_factory=set)  # owners of terms that were seen to hold
+    fell: set[str] = field(default_factory=set)  # and then not to
     tokens: int = 0  # the largest token of a term that began to work
     asked: int = 0  # attempts to acquire the lease
     largest: int = 0  # the largest token that was granted
@@ -159,6 +161,16 @@ class Observer:
         if owner in self.gained:
             self.violated("I4", at, f"{member} gained {owner} twice")
         self.gained.add(owner)
+
+    def stands(self, at: float, member: str, owner: str, holds: bool) -> None:
+        """Whether a term that is in progress may be acted on at this instant."""
+        if not holds:
+            if owner in self.held:
+                self.fell.add(owner)
+        elif owner in self.fell:
+            self.violated("I4", at, f"{member}: {owner} holds again")
+        else:
+            self.held.add(owner)
 
     def over(self, at: float, member: str, owner: str, why: str) -> None:
         """A node says that it leads no more."""

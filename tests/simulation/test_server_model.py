@@ -90,9 +90,9 @@ async def history(client: Any, store: RedisLeaseStore, seed: int) -> list[object
         if what == "acquire":
             answer = await store.acquire(owner, lease, 5000.0)
         elif what in ("renew", "late"):
-            answer = await store.renew(owner, lease, 9e9 if what == "renew" else 1e9)
+            answer = await store.renew(owner, lease, 9e9 if what == "renew" else 1e9, random.random() < 0.5)
         elif what == "release":
-            answer = await store.release(owner)
+            answer = await store.release(owner, random.random() < 0.5)
         elif what == "look":
             answer = await store.look()
         elif what == "mint":

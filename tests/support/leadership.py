@@ -147,14 +147,16 @@ class Line:
         answer: Granted | Held = await self._call("acquire", lambda: self._store.acquire(owner, lease, lost))
         return answer
 
-    async def renew(self, owner: str, lease: float, not_after: float) -> Renewal:
+    async def renew(self, owner: str, lease: float, not_after: float, quarantined: bool) -> Renewal:
         """See `LeaseStore`."""
-        answer: Renewal = await self._call("renew", lambda: self._store.renew(owner, lease, not_after))
+        answer: Renewal = await self._call(
+            "renew", lambda: self._store.renew(owner, lease, not_after, quarantined)
+        )
         return answer
 
-    async def release(self, owner: str) -> bool:
+    async def release(self, owner: str, quarantined: bool) -> bool:
         """See `LeaseStore`."""
-        answer: bool = await self._call("release", lambda: self._store.release(owner))
+        answer: bool = await self._call("release", lambda: self._store.release(owner, quarantined))
         return answer
 
     async def look(self) -> Held | None:

@@ -43,7 +43,7 @@ _RAISE = """
 MERGE (guard:__Fence {source: $__fence_source})
 WITH guard, coalesce(guard.token, 0) AS seen
 SET guard.token = CASE WHEN seen < $__fence_token THEN $__fence_token ELSE seen END
-RETURN max(guard.token)
+RETURN max(seen)
 """
 
 _SCHEMA = re.compile(r"\s*(CREATE|DROP)\s+(\w+\s+)?(INDEX|CONSTRAINT)\b", re.IGNORECASE)
@@ -108,10 +108,10 @@ class FencedGraph:
                 raised = True
 
     async def guard(self, token: int) -> int:
-        """Raise the guard to `token`, unless it holds a larger one; what it holds then.
+        """Raise the guard to `token`, unless it holds a larger one; what it held before, or 0.
 
-        Once this is answered, no write with a token smaller than the answer will be carried out: one that was
-        in progress has ended before.
+        Once this is answered, no write with a smaller token than either will be carried out: one that was in
+        progress has ended before.
 
         Raises:
             ConfigurationError: The token is none.

@@ -21,7 +21,7 @@ class Guard(Protocol):
         """What the tokens come from."""
 
     async def guard(self, token: int) -> int:
-        """Raise it to `token`, unless it holds a larger one; what it holds then."""
+        """Raise it to `token`, unless it holds a larger one; what it held before, or 0."""
 
 
 class Mints(Protocol):
@@ -38,8 +38,8 @@ class Mints(Protocol):
 def raise_guards(*guards: Guard) -> Callable[[Mints], Awaitable[None]]:
     """For `TaskSupervisor.before_work`: raises every guard to the token of the new term.
 
-    When it is done, each server refuses every older term, and holds no larger token than the term's own:
-    where a guard did, because the lease had lost its memory of it, the term has taken a new one above that.
+    When it is done, each server refuses every older term, and has seen neither the term's own token nor a
+    larger one before: where a guard had, since the lease lost its memory of them, the term takes a new one.
 
     Args:
         guards: `FencedRedis` and `FencedGraph` of one source: the key of the supervisor's lease.
@@ -56,7 +56,7 @@ def raise_guards(*guards: Guard) -> Callable[[Mints], Awaitable[None]]:
         )
 
     async def raise_them(term: Mints) -> None:
-        while (seen := max([await each.guard(term.token) for each in guards])) > term.token:
+        while (seen := max([await each.guard(term.token) for each in guards])) >= term.token:
             await term.mint_above(seen)
 
     return raise_them

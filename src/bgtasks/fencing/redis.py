@@ -49,9 +49,8 @@ _COMMAND = "return redis.call(unpack(ARGV))"
 
 _RAISE = """
 local seen = redis.call('GET', KEYS[1])
-if seen and tonumber(seen) >= tonumber(ARGV[1]) then return seen end
-redis.call('SET', KEYS[1], ARGV[1])
-return ARGV[1]
+if not seen or tonumber(seen) < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+return seen or '0'
 """
 
 
@@ -131,9 +130,9 @@ class FencedRedis:
         return await self._run(token, script, keys, args)
 
     async def guard(self, token: int) -> int:
-        """Raise the guard to `token`, unless it holds a larger one; what it holds then.
+        """Raise the guard to `token`, unless it holds a larger one; what it held before, or 0.
 
-        Once this is answered, no write with a token smaller than the answer will be carried out.
+        Once this is answered, no write with a smaller token than either will be carried out.
 
         Raises:
             ConfigurationError: The token is none.

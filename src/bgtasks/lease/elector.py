@@ -206,11 +206,10 @@ class Elector:
             term = self._term(owner, sent, received, answer)
             if self._clock.monotonic() < term.demoted_at - self.times.tenure:
                 return term
-            await self._line.release(owner, self._until_stop)
+            await self._line.release(owner, term.quarantined, self._until_stop)
             owner = self._new_owner()
-        await self._line.release(
-            owner, self._until_stop
-        )  # an attempt without an answer may have been granted
+        # An attempt without an answer may have been granted.
+        await self._line.release(owner, True, self._until_stop)
         return None
 
     def _new_owner(self) -> str:
@@ -282,7 +281,7 @@ class Elector:
             )
         await self._outlast(still)
         if not self.stuck:
-            await self._line.release(term.owner, self._until_stop)
+            await self._line.release(term.owner, term.quarantined, self._until_stop)
             if self._leave is not None and not self._withdrawn:
                 await self._hold_back()
 
@@ -300,8 +299,9 @@ class Elector:
 
     def _left(self, term: Term) -> float:
         """Seconds until the crew must have ended: nobody hurries one that still holds the lease."""
-        left = float("inf") if term.closed is None else term.valid_until - self._clock.monotonic()
-        return min(left, self._until_stop() - self._for_release)
+        now = self._clock.monotonic()
+        holds = term.closed is None and now < term.demoted_at  # the timer that closes it may come after this
+        return min(float("inf") if holds else term.valid_until - now, self._until_stop() - self._for_release)
 
     def _until_stop(self) -> float:
         return float("inf") if self._stop_by is None else self._stop_by - self._clock.monotonic()
@@ -318,7 +318,9 @@ class Elector:
                     return
                 not_after = self._witness.time_at(term.valid_until)
                 try:
-                    answer = await self._line.ask(self.store.renew(term.owner, self.times.lease, not_after))
+                    answer = await self._line.ask(
+                        self.store.renew(term.owner, self.times.lease, not_after, term.quarantined)
+                    )
                 except BgTasksError as error:
                     self._line.out_of_reach(error)
                     pause = max(CONFUSED, self.times.attempt - (self._clock.monotonic() - sent))

@@ -73,11 +73,11 @@ class Line:
         if not asking.cancelled():
             asking.exception()  # retrieved: of one that was left behind nobody else asks
 
-    async def release(self, owner: str, left: Callable[[], float]) -> None:
+    async def release(self, owner: str, quarantined: bool, left: Callable[[], float]) -> None:
         """Give the lease back, if it is `owner`'s. If that cannot be done in time, it expires."""
         for _ in range(self._times.attempts):
             try:
-                await self.ask(self._store.release(owner), left())
+                await self.ask(self._store.release(owner, quarantined), left())
             except ResourceUnavailable:
                 continue
             except BgTasksError as error:

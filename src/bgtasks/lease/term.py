@@ -55,6 +55,11 @@ class Term:
         return self.closed is None and self.works_from <= self._clock.monotonic() < self.demoted_at
 
     @property
+    def quarantined(self) -> bool:
+        """Whether somebody may still be at work from before it."""
+        return self._clock.monotonic() < self.works_from
+
+    @property
     def remaining(self) -> float:
         """Seconds until its work must end, if nothing renews it; zero once it is over."""
         return 0.0 if self.closed is not None else max(0.0, self.demoted_at - self._clock.monotonic())

@@ -37,7 +37,7 @@ class MemoryLeaseStore:
         self._expires = self._clock.monotonic() + lease
         return Granted(self._token, self._at, "", RELEASED)
 
-    async def renew(self, owner: str, lease: float, not_after: float) -> Renewal:
+    async def renew(self, owner: str, lease: float, not_after: float, quarantined: bool) -> Renewal:
         """See `LeaseStore`."""
         held = await self.look()
         if held is None or held.owner != owner or self._at > not_after:
@@ -45,7 +45,7 @@ class MemoryLeaseStore:
         self._expires = self._clock.monotonic() + lease
         return Renewal(True, self._at, "", self._resign == owner)
 
-    async def release(self, owner: str) -> bool:
+    async def release(self, owner: str, quarantined: bool) -> bool:
         """See `LeaseStore`."""
         held = await self.look()
         if held is None or held.owner != owner:

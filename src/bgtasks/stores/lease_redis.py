@@ -2,7 +2,7 @@
 
 ```
 <key>          STRING  the owner                      expires
-{<key>}:last   HASH    owner token lease deadline state run_id ended quarantine
+{<key>}:last   HASH    owner token lease deadline state run_id ended quarantine quarantined
 {<key>}:fence  STRING  the last token
 {<key>}:resign STRING  the owner that is asked to hand over
 {<key>}:events CHANNEL "released"
@@ -50,7 +50,7 @@ local holder = redis.call('GET', lease)
 _ACQUIRE = """
 local now, run, ms = us(), run_id(), tonumber(ARGV[2])
 local was = redis.call('HMGET', last,
-  'owner', 'token', 'deadline', 'state', 'run_id', 'ended', 'quarantine', 'lease')
+  'owner', 'token', 'deadline', 'state', 'run_id', 'ended', 'quarantine', 'lease', 'quarantined')
 if holder and holder ~= owner then
   local left, token, length = redis.call('PTTL', lease), '0', nil
   if was[1] == holder then token, length = was[2], tonumber(was[8]) end
@@ -62,7 +62,7 @@ if holder and holder ~= owner then
   return {'held', holder, left, whole(now), run, token or '0'}
 end
 local deadline = tonumber(was[3] or '0') or 0
-if holder and was[1] == owner then
+if holder and was[1] == owner and was[2] then
   redis.call('PEXPIRE', lease, ms)
   redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms)
   return {'granted', was[2], whole(now), run, was[6], was[7]}
@@ -73,6 +73,9 @@ if not was[4] then
 elseif was[5] ~= run then
   -- Whatever it says: it may be a copy from before the present term.
   ended, quarantine = 'the server was restarted or replaced', tonumber(ARGV[3])
+elseif was[9] ~= '0' then
+  -- It did not outlast whoever was at work before it, however it ended.
+  ended, quarantine = 'the term before ended in its quarantine', tonumber(ARGV[3])
 elseif was[4] ~= 'released' then
   ended = 'expired'
   if deadline - now > 1000 then -- Redis counts milliseconds
@@ -84,28 +87,31 @@ redis.call('SET', fence, whole(token))
 redis.call('SET', lease, owner, 'PX', ms)
 redis.call('HSET', last, 'owner', owner, 'token', whole(token), 'lease', ms,
   'deadline', whole(now + ms * 1000), 'state', 'held', 'run_id', run,
-  'ended', ended, 'quarantine', whole(quarantine))
+  'ended', ended, 'quarantine', whole(quarantine), 'quarantined', ended == 'released' and '0' or '1')
 return {'granted', whole(token), whole(now), run, ended, whole(quarantine)}
 """
 
-# ARGV: owner, lease in ms, not after in us
+# ARGV: owner, lease in ms, not after in us, whether it is quarantined
 _RENEW = """
 local now, run, ms = us(), run_id(), tonumber(ARGV[2])
 if holder ~= owner or now > tonumber(ARGV[3]) then return {0, whole(now), run, 0} end
 redis.call('PEXPIRE', lease, ms)
-redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms, 'run_id', run)
+redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms, 'run_id', run, 'owner', owner)
+if ARGV[4] == '0' then redis.call('HSET', last, 'quarantined', '0') end
 local asked = 0
 if redis.call('GET', resign) == owner then asked = 1 end
 return {1, whole(now), run, asked}
 """
 
-# Deleted first, published then: who hears of it finds it free.
+# ARGV: owner, channel, whether it is quarantined. Deleted first, published then: who hears of it finds it
+# free.
 _RELEASE = """
 local was = redis.call('HMGET', last, 'owner', 'state')
 if not holder and was[1] == owner and was[2] == 'released' then return 1 end
 if holder ~= owner then return 0 end
 redis.call('DEL', lease)
 redis.call('HSET', last, 'state', 'released')
+if ARGV[3] == '0' then redis.call('HSET', last, 'quarantined', '0') end
 if redis.call('GET', resign) == owner then redis.call('DEL', resign) end
 redis.pcall('PUBLISH', ARGV[2], 'released') -- a hint, which some users may not give
 return 1
@@ -179,14 +185,14 @@ class RedisLeaseStore:
         how = UNKNOWN if text(ended) == "unknown" else text(ended)
         return Granted(int(token), _seconds(at), text(run_id), how, _seconds(quarantine))
 
-    async def renew(self, owner: str, lease: float, not_after: float) -> Renewal:
+    async def renew(self, owner: str, lease: float, not_after: float, quarantined: bool) -> Renewal:
         """See `LeaseStore`."""
-        kept, at, run_id, asked = await self._run(_RENEW, owner, _ms(lease), _us(not_after))
+        kept, at, run_id, asked = await self._run(_RENEW, owner, _ms(lease), _us(not_after), int(quarantined))
         return Renewal(bool(kept), _seconds(at), text(run_id), bool(asked))
 
-    async def release(self, owner: str) -> bool:
+    async def release(self, owner: str, quarantined: bool) -> bool:
         """See `LeaseStore`."""
-        return bool(await self._run(_RELEASE, owner, self._channel))
+        return bool(await self._run(_RELEASE, owner, self._channel, int(quarantined)))
 
     async def look(self) -> Held | None:
         """See `LeaseStore`."""

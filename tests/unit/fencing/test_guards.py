@@ -22,8 +22,8 @@ class Kept:
 
     async def guard(self, token: int) -> int:
         self.shown.append(token)
-        self.held = max(self.held, token)
-        return self.held
+        before, self.held = self.held, max(self.held, token)
+        return before
 
 
 class Tenure:
@@ -43,7 +43,7 @@ class Tenure:
 
 
 async def test_every_guard_is_raised_to_the_token_of_the_term() -> None:
-    guards, term = [Kept(3), Kept(), Kept(7)], Tenure(7)
+    guards, term = [Kept(3), Kept(), Kept(6)], Tenure(7)
 
     await raise_guards(*guards)(term)
 
@@ -58,6 +58,15 @@ async def test_a_term_behind_a_guard_takes_a_token_above_it_and_shows_that_to_al
 
     assert term.asked == [40]
     assert [each.held for each in guards] == [41, 41, 41]
+
+
+async def test_a_token_that_a_guard_has_seen_before_is_that_of_another_term() -> None:
+    guards, term = [Kept(3), Kept(7)], Tenure(7)
+
+    await raise_guards(*guards)(term)
+
+    assert term.asked == [7]
+    assert [each.held for each in guards] == [8, 8]
 
 
 async def test_a_guard_that_rises_meanwhile_is_outrun_as_well() -> None:

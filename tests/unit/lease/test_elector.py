@@ -375,6 +375,7 @@ async def test_a_node_that_just_came_does_not_believe_that_a_lease_was_over(
 ) -> None:
     async with Cluster(virtual_clock, redis_leases) as cluster:
         a = await leading(cluster)
+        await virtual_clock.advance(TIMES.renew)  # the server has heard that it is at work
         a.line.spoil(hangs)
         came = virtual_clock.monotonic()
         (b,) = await cluster.start("b")
@@ -657,6 +658,28 @@ async def test_to_resign_in_quarantine_lets_go_at_once(
         await virtual_clock.settle()
         assert await virtual_redis.get(KEY) is None
         assert not node.of(TermGained)
+
+
+@pytest.mark.parametrize("how", ["it resigns", "it is shut down", "it dies"])
+@virtual_time
+async def test_whoever_follows_on_a_quarantined_term_is_quarantined_for_as_long(
+    virtual_clock: VirtualClock, redis_leases: Leases, how: str
+) -> None:
+    async with Cluster(virtual_clock, redis_leases) as cluster:
+        (first,) = await cluster.start("a")
+        await virtual_clock.advance(1.2 * TIMES.renew)
+        if how == "it resigns":
+            first.supervisor.resign()
+        elif how == "it is shut down":
+            await first.supervisor.shutdown()
+        else:
+            first.line.spoil(hangs)
+        left = virtual_clock.monotonic()
+        (second,) = await cluster.start("b")
+        await virtual_clock.advance(TIMES.lease + TIMES.quarantine + 1)
+        assert second.of(TermQuarantined)[0].reason == "the term before ended in its quarantine"
+        assert cluster.spans[0].node == "b"
+        assert cluster.spans[0].began >= left + TIMES.quarantine
 
 
 # -- Redis is not there --------------------------------------------------------------------------
