@@ -30,7 +30,9 @@ NO_REDIS = (
 class Resources:
     """What a process has: each either usable, or `Absent` with the reason.
 
-    `trouble` is why Redis cannot serve at the moment, if it was to be opened all the same.
+    Attributes:
+        trouble: Why Redis cannot serve at the moment, if it was to be opened all the same.
+        fresh: Whether nobody else can be at work on that Redis: an embedded one that had no other user.
     """
 
     redis: Redis | Absent
@@ -38,6 +40,7 @@ class Resources:
     openrouter: Absent
     bot_runner: Absent
     trouble: BgTasksError | None = None
+    fresh: bool = False
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -77,12 +80,12 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
             return
         from bgtasks.connect import check, open_redis
 
-        why_no_graph = None
+        why_no_graph, fresh = None, False
         if is_embedded(url):
             from bgtasks.embedded import EmbeddedServer
 
             server = await stack.enter_async_context(EmbeddedServer(_directory(url, settings.data_dir)))
-            url, why_no_graph = server.url, server.graph_reason
+            url, why_no_graph, fresh = server.url, server.graph_reason, server.alone
         client = open_redis(url)
         stack.push_async_callback(client.aclose)
         trouble: BgTasksError | None = None
@@ -97,7 +100,7 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
             graph = Absent(why_no_graph)
         else:
             graph = await _open_graph(settings, url, stack, known_down=trouble is not None)
-        yield Resources(client, graph, absent_llm, absent_bot, trouble)
+        yield Resources(client, graph, absent_llm, absent_bot, trouble, fresh)
 
 
 def is_embedded(url: str) -> bool:

@@ -70,6 +70,7 @@ def compose(
         exclude=dropped,
         bus=bus,
         stop_timeout=settings.stop_timeout,
+        fresh=held.fresh,
     )
     return Service(scheduler, supervision)
 

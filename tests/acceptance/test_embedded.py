@@ -214,6 +214,8 @@ async def test_what_a_joined_server_says_of_itself(data: Path) -> None:
         server.client()
     async with server:
         assert server.has_graph
+        async with EmbeddedServer(data) as second:
+            assert (server.alone, second.alone) == (True, False)
         assert server.graph_reason is None
         assert server.url == f"unix://{data.resolve()}/redis.sock"
         assert server.socket_path.stat().st_mode & 0o777 == 0o700

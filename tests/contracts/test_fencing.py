@@ -16,6 +16,7 @@ from tests.support.recording import Recorder
 from tests.support.servers import Clients, bundled_redis, explained, free_port, redis_server
 from tests.support.waiting import until
 
+from bgtasks import Registry, background_worker, build_supervisor
 from bgtasks.contracts import Granted
 from bgtasks.errors import Fenced, ResourceUnavailable
 from bgtasks.events import TermGained
@@ -694,6 +695,64 @@ async def test_a_token_that_another_term_had_before_is_left_for_a_new_one(
 
     assert term.token > granted
     assert (await refused(fenced_graph.write(granted, "CREATE (:A)"))).seen == term.token
+
+
+@pytest.mark.parametrize(
+    "takes", [(), ("redis",), ("kg_manager",), ("redis", "kg_manager")], ids=" and ".join
+)
+async def test_a_built_supervisor_raises_the_guards_of_what_its_workers_take(
+    plain: Any, graph: KnowledgeGraph, registry: Registry, takes: tuple[str, ...]
+) -> None:
+    tokens: list[int] = []
+
+    @background_worker(scope="leader", registry=registry)
+    async def work(ctx: WorkerContext) -> None:
+        assert ctx.lease == LEASE
+        tokens.append(ctx.token)
+        await ctx.stopping.wait()
+
+    async def with_redis(ctx: WorkerContext, redis: Any) -> None:
+        await work(ctx)
+
+    async def with_graph(ctx: WorkerContext, kg_manager: Any) -> None:
+        await work(ctx)
+
+    for name in takes:
+        background_worker(scope="leader", registry=registry)(with_redis if name == "redis" else with_graph)
+
+    def all_run(times: int) -> bool:
+        return len(tokens) == times * (1 + len(takes))
+
+    for times in (1, 2):
+        async with build_supervisor(plain, graph, registry=registry, fresh=True):
+            await until("all run", partial(all_run, times))
+
+    assert tokens == sorted(tokens)
+    raised = await plain.get(FencedRedis(plain, LEASE).key)
+    assert raised == (str(tokens[-1]) if "redis" in takes else None)
+    assert await guards(graph) == ([[LEASE, tokens[-1]]] if "kg_manager" in takes else [])
+
+
+async def test_without_a_redis_a_restarted_node_takes_a_token_above_what_the_graph_has_seen(
+    graph: KnowledgeGraph, registry: Registry
+) -> None:
+    tokens: list[int] = []
+
+    @background_worker(scope="leader", registry=registry)
+    async def worker(ctx: WorkerContext, kg_manager: Any) -> None:
+        await FencedGraph(kg_manager, ctx.lease).write(ctx.token, "CREATE (:Entity {name: 'a'})")
+        tokens.append(ctx.token)
+        await ctx.stopping.wait()
+
+    def has_written(times: int) -> bool:
+        return len(tokens) == times
+
+    for times in (1, 2, 3):
+        async with build_supervisor(kg_manager=graph, registry=registry):
+            await until("it has written", partial(has_written, times))
+
+    assert tokens == sorted(set(tokens))
+    assert len(await names(graph)) == 3
 
 
 @pytest.mark.parametrize("where", ["redis", "this process"])

@@ -64,6 +64,7 @@ ALLOWED = {
     ("build", "connect"),
     ("supervisor", "telemetry"),
     ("supervisor", "stores"),
+    ("supervisor", "fencing"),
 }
 
 # What floor 0 may import from outside; everything else there is the standard library.

@@ -115,12 +115,18 @@ def _closing(lock: _Lock) -> Iterator[_Lock]:
 
 
 class Membership:
-    """One user's hold on a running server. `state`: what the keeper said when it was joined."""
+    """One user's hold on a running server.
 
-    def __init__(self, data_dir: Path, users: _Lock, state: shared.State) -> None:
+    Attributes:
+        state: What the keeper said when it was joined.
+        alone: Whether nobody else used it then.
+    """
+
+    def __init__(self, data_dir: Path, users: _Lock, state: shared.State, alone: bool) -> None:
         self._data_dir = data_dir
         self._users = users
         self.state = state
+        self.alone = alone
 
     def leave(self) -> bool:
         """Let go, at once and without waiting. True when, as far as can be seen, nobody else is left."""
@@ -168,9 +174,10 @@ def join(data_dir: Path, order: shared.Order, patience: Patience) -> Membership:
             patience.pause("other processes that are joining it (start.lock)")
         users = _Lock(data_dir / shared.USERS_LOCK)
         try:
+            alone = users.take()  # exclusive: nobody else has it, and nobody joins while we have start.lock
             while not users.take(shared_=True):
                 patience.pause("the previous server to shut down (users.lock)")
-            return Membership(data_dir, users, _running(data_dir, order, patience))
+            return Membership(data_dir, users, _running(data_dir, order, patience), alone)
         except BaseException:
             users.close()
             raise

@@ -129,6 +129,11 @@ class EmbeddedServer:
             return None
         return self._membership.state.reason or "the running server has no graph module"
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else had joined it when we did; one who only uses its socket does not count."""
+        return self._membership is not None and self._membership.alone
+
     def client(self, **kwargs: Any) -> redis.asyncio.Redis:
         """A new client of the server; close it yourself, before `stop`.
 

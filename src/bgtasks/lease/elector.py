@@ -14,7 +14,7 @@ from typing import Any
 
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock, SystemClock
-from bgtasks.contracts import EXPIRED, RELEASED, UNKNOWN, Granted, Held, LeaseStore
+from bgtasks.contracts import EXPIRED, RELEASED, Granted, Held, LeaseStore
 from bgtasks.errors import BgTasksError, NotLeader
 from bgtasks.events import EventBus, TermLost, TermQuarantined
 from bgtasks.lease.crew import Crew
@@ -41,7 +41,8 @@ class Elector:
         node_id: Part of the lease's value, for people. Two nodes may share one.
         crew: Who works during a term.
         new_nonce: Makes what tells one term of a node from another, and two nodes of one id apart.
-        fresh: The key space is known to be new, so that no unknown leader can be at work.
+        fresh: When it begins to stand, no leader is at work that it does not know of. It holds for the
+            first answer.
 
     Attributes:
         term: The term in progress; None for a follower.
@@ -198,12 +199,13 @@ class Elector:
             self._line.within_reach()
             backoff.succeeded()
             self._witness.observe(sent, received, answer.at, answer.run_id)
+            fresh, self._fresh = self._fresh, False
             if isinstance(answer, Held):
                 self.holder = answer
                 left = self.times.lease if answer.remaining is None else answer.remaining
                 await self._pause(min(left, self.times.lease) + self._random.uniform(0, HERD))
                 continue
-            term = self._term(owner, sent, received, answer)
+            term = self._term(owner, sent, received, answer, fresh)
             if self._clock.monotonic() < term.demoted_at - self.times.tenure:
                 return term
             await self._line.release(owner, term.quarantined, self._until_stop)
@@ -215,14 +217,13 @@ class Elector:
     def _new_owner(self) -> str:
         return f"{self._node_id}:{self._new_nonce()}"
 
-    def _term(self, owner: str, sent: float, received: float, granted: Granted) -> Term:
+    def _term(self, owner: str, sent: float, received: float, granted: Granted, fresh: bool) -> Term:
         quarantine = self.times.at_rate(granted.quarantine)
         works_from = received + quarantine
-        if granted.ended == UNKNOWN and self._fresh:
+        if fresh:
             works_from = received
         elif granted.ended != RELEASED:
             works_from = max(works_from, self._witness.trusted_from)
-        self._fresh = False
         term = Term(
             owner,
             granted.token,

@@ -13,11 +13,15 @@ from bgtasks.lease import LeaseTimes
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry, default_registry
 from bgtasks.spec import Scope, WorkerSpec
-from bgtasks.supervisor.supervisor import SupervisorSnapshot, TaskSupervisor
+from bgtasks.supervisor.crew import Prepare
+from bgtasks.supervisor.supervisor import SupervisorSnapshot, TaskSupervisor, lease_key
 from bgtasks.triggers import Interval
 from bgtasks.wiring import Decision, Wired, Wiring, further, select
 
 __all__ = ["Supervision", "build_supervisor"]
+
+FENCED = frozenset({"redis", "kg_manager"})
+"""Resources that can remember tokens."""
 
 
 class Supervision:
@@ -86,6 +90,10 @@ def build_supervisor(
     leader that lacks one would make it vanish from the cluster. Workers with different needs belong in
     different groups. What does not run here keeps a row with its reason. Does no network I/O.
 
+    Before the first worker of a term starts, the guards of what the group's workers take (`redis`,
+    `kg_manager`) are raised to its token: `FencedRedis(redis, ctx.lease)` and `FencedGraph(kg_manager,
+    ctx.lease)` then refuse every older term.
+
     Args:
         redis: An asyncio Redis client: for the leases, and for workers that take `redis`.
         kg_manager: See `build_scheduler`, as `openrouter`, `bot_runner`, `config`, `only`, `exclude`,
@@ -126,14 +134,25 @@ def build_supervisor(
             bus=bus,
             random=random,
         )
+        written: dict[str, Any] = {}
         for spec in members:
             verdict = verdicts[spec.name]
             if isinstance(verdict, Wired) and obstacle is not None:
                 verdict = Skipped(f"this node does not stand for its group, since {obstacle}")
             if isinstance(verdict, Wired):
                 supervisor.adopt(spec, verdict)
+                written |= {name: verdict.kwargs[name] for name in FENCED & verdict.kwargs.keys()}
             decisions.append(wiring.decide(spec, verdict))
+        if written:
+            supervisor.before_work(_guards(lease_key(group), **written))
     return Supervision(supervisors, decisions)
+
+
+def _guards(source: str, *, redis: Any = None, kg_manager: Any = None) -> Prepare:
+    from bgtasks.fencing import FencedGraph, FencedRedis, raise_guards  # composition: resources get guards
+
+    guards = [] if redis is None else [FencedRedis(redis, source)]
+    return raise_guards(*guards, *([] if kg_manager is None else [FencedGraph(kg_manager, source)]))
 
 
 def _obstacle(

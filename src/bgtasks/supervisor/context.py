@@ -24,6 +24,11 @@ class WorkerContext:
         self.stopping = asyncio.Event()
 
     @property
+    def lease(self) -> str:
+        """The key of the lease: the source of its tokens, for `FencedRedis` and `FencedGraph`."""
+        return self._term.lease
+
+    @property
     def token(self) -> int:
         """The fencing token of the term: give it to every write that a deposed leader must not make."""
         return self._term.token

@@ -86,7 +86,8 @@ class TaskSupervisor:
             group adds `:<group>`.
         times: The durations of the lease.
         stop_timeout: How long `shutdown()` may take.
-        fresh: The key space is known to be new, so that no leader unknown to us can be at work in it.
+        fresh: No leader can be at work when this one begins to stand, as on a server that was just started:
+            then its first term needs no quarantine.
         store: Where the lease is kept, instead of `redis`.
         clock: Where time comes from.
         bus: Where events go.

@@ -233,6 +233,21 @@ async def test_nobody_waits_for_a_whole_lease_when_a_release_is_not_heard_of(
 
 
 @virtual_time
+async def test_who_was_told_that_nobody_can_be_at_work_believes_it_for_the_first_answer_only(
+    virtual_clock: VirtualClock, redis_leases: Leases, virtual_redis: Any
+) -> None:
+    async with Cluster(virtual_clock, redis_leases) as cluster:
+        await a_leads_b_follows(cluster)
+        await virtual_redis.flushall()
+        await virtual_clock.advance(TIMES.lease + 1)
+        (leader,) = (node for node in cluster.nodes.values() if node.state == "quarantined")
+        assert cluster.at_work == []
+        await virtual_clock.advance(TIMES.quarantine)
+        assert cluster.at_work == [leader.name]
+        assert cluster.overlaps == []
+
+
+@virtual_time
 async def test_three_nodes_lead_one_after_the_other(virtual_clock: VirtualClock, leases: Leases) -> None:
     async with Cluster(virtual_clock, leases) as cluster:
         await cluster.start("a", "b", "c", fresh=True)
