@@ -1,7 +1,7 @@
 """The elector: stands for a lease, leads while it holds it, and gives it back only after its work has ended.
 
-A follower sleeps until the lease can be free, or until it hears of a release. A leader renews, and trusts
-each renewal from before it was sent. Whatever is not a confirmed renewal is none.
+A leader renews, and trusts each renewal from before it was sent. Whatever is not a confirmed renewal is
+none.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
-from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock, SystemClock
-from bgtasks.contracts import EXPIRED, RELEASED, Granted, Held, LeaseStore
+from bgtasks.contracts import Held, LeaseStore
 from bgtasks.errors import BgTasksError, NotLeader
 from bgtasks.events import EventBus, TermLost, TermQuarantined
+from bgtasks.lease.bell import Bell
+from bgtasks.lease.candidate import Candidate, Won
 from bgtasks.lease.crew import Crew
 from bgtasks.lease.line import Line
 from bgtasks.lease.term import Term
@@ -25,9 +26,6 @@ from bgtasks.lease.watchdog import Watchdog
 from bgtasks.lease.witness import ServerClock
 
 __all__ = ["Elector"]
-
-HERD = 0.1
-"""Seconds over which followers spread that wait for the same lease to expire."""
 
 CONFUSED = 0.05
 """Seconds at least between two attempts that fail at once."""
@@ -46,7 +44,6 @@ class Elector:
 
     Attributes:
         term: The term in progress; None for a follower.
-        holder: Who was seen to have the lease last.
         stuck: Who of a past term still works, so that this node does not stand.
     """
 
@@ -66,15 +63,11 @@ class Elector:
         self.store = store
         self.times = times
         self.term: Term | None = None
-        self.holder: Held | None = None
         self.stuck: tuple[str, ...] = ()
-        self._node_id = node_id
         self._crew = crew
         self._bus = bus
         self._clock = clock
         self._random = random
-        self._new_nonce = new_nonce
-        self._fresh = fresh
         self._witness = ServerClock(times, clock.monotonic())
         self._watchdog = Watchdog(clock) if isinstance(clock, SystemClock) else None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +77,24 @@ class Elector:
         self._leave: str | None = None
         self._stop_by: float | None = None
         self._for_release = 0.0
-        self._wake = asyncio.Event()
+        self._bell = Bell()
+        self._candidate = Candidate(
+            store,
+            node_id,
+            clock=clock,
+            random=random,
+            new_nonce=new_nonce,
+            times=times,
+            line=self._line,
+            witness=self._witness,
+            bell=self._bell,
+            fresh=fresh,
+        )
+
+    @property
+    def holder(self) -> Held | None:
+        """Who was seen to have the lease last; None for a leader."""
+        return self._candidate.holder
 
     @property
     def is_leader(self) -> bool:
@@ -111,16 +121,16 @@ class Elector:
         if self._standing is not None:
             return
         self._loop, self._context = asyncio.get_running_loop(), context
-        self._witness = ServerClock(self.times, self._clock.monotonic())
+        self._witness.begin(self._clock.monotonic())
         self._leave = self._stop_by = None
-        self._wake = asyncio.Event()
+        self._bell.rehang()
         self._standing = self._spawn(self._stand(), "stand")
 
     def resign(self, reason: str) -> None:
         """Hand over, if it leads, and hold back for the length of a lease so that another can take it."""
         if self.term is not None and self._leave is None:
             self._leave = reason
-            self._wake.set()
+            self._bell.ring()
 
     async def withdraw(self, within: float) -> None:
         """Stand no more: end the work, release the lease; returns after `within` seconds at the latest."""
@@ -131,7 +141,7 @@ class Elector:
             self._stop_by = self._clock.monotonic() + within
             self._for_release = min(self.times.attempt, within / 4)
             self._leave = "stopped"
-            self._wake.set()
+            self._bell.ring()
         await asyncio.wait((standing,))
         await self._line.close(self._until_stop())
         if self._standing is standing:
@@ -173,94 +183,34 @@ class Elector:
     async def _stand(self) -> None:
         await self._outlast(self.stuck)
         while not self._withdrawn:
-            listening = self._spawn(self._listen(), "hear")
+            listening = self._spawn(self._candidate.listen(), "hear")
             try:
-                term = await self._campaign()
+                won = await self._candidate.campaign(lambda: self._withdrawn, self._until_stop)
             finally:
                 listening.cancel()
-            if term is not None:
-                await self._serve(term)
+            if won is not None:
+                await self._serve(self._term(won))
 
-    async def _campaign(self) -> Term | None:
-        """Try until the lease is had; None if told to leave."""
-        owner, backoff = self._new_owner(), Backoff(0.1, 2.0, random=self._random)
-        while not self._withdrawn:
-            self._wake.clear()
-            sent = self._clock.monotonic()
-            try:
-                answer = await self._line.ask(
-                    self.store.acquire(owner, self.times.lease, self.times.lease + self.times.replica_lag)
-                )
-            except BgTasksError as error:
-                self._line.out_of_reach(error)
-                await self._pause(backoff.failed())
-                continue
-            received = self._clock.monotonic()
-            self._line.within_reach()
-            backoff.succeeded()
-            self._witness.observe(sent, received, answer.at, answer.run_id)
-            fresh, self._fresh = self._fresh, False
-            if isinstance(answer, Held):
-                self.holder = answer
-                left = self.times.lease if answer.remaining is None else answer.remaining
-                await self._pause(min(left, self.times.lease) + self._random.uniform(0, HERD))
-                continue
-            term = self._term(owner, sent, received, answer, fresh)
-            if self._clock.monotonic() < term.demoted_at - self.times.tenure:
-                return term
-            await self._line.release(owner, term.quarantined, self._until_stop)
-            owner = self._new_owner()
-        # An attempt without an answer may have been granted.
-        await self._line.release(owner, True, self._until_stop)
-        return None
-
-    def _new_owner(self) -> str:
-        return f"{self._node_id}:{self._new_nonce()}"
-
-    def _term(self, owner: str, sent: float, received: float, granted: Granted, fresh: bool) -> Term:
-        quarantine = self.times.at_rate(granted.quarantine)
-        works_from = received + quarantine
-        if fresh:
-            works_from = received
-        elif granted.ended != RELEASED:
-            works_from = max(works_from, self._witness.trusted_from)
-        term = Term(
-            owner,
-            granted.token,
+    def _term(self, won: Won) -> Term:
+        if won.works_from > won.received:
+            waits = won.works_from - won.received
+            self._bus.emit(TermQuarantined(self.store.key, won.token, waits, won.doubt))
+        return Term(
+            won.owner,
+            won.token,
             self._clock,
             lease=self.store.key,
-            works_from=works_from,
-            demoted_at=self.times.demoted_at(sent),
-            valid_until=self.times.valid_until(sent),
+            works_from=won.works_from,
+            demoted_at=self.times.demoted_at(won.sent),
+            valid_until=self.times.valid_until(won.sent),
             on_close=self._closed,
             mint=self._mint,
         )
-        if works_from > received:
-            why = "the clock of the server was not watched for long enough"
-            self._bus.emit(
-                TermQuarantined(
-                    self.store.key,
-                    granted.token,
-                    works_from - received,
-                    why if granted.ended in (EXPIRED, RELEASED) else granted.ended,
-                )
-            )
-        return term
-
-    async def _listen(self) -> None:
-        """Wake the campaign when a release is heard of."""
-        while True:
-            try:
-                await self.store.released()
-            except Exception:  # noqa: BLE001 - a hint that cannot be had is one that is missed
-                await asyncio.sleep(self.times.renew)
-            else:
-                self._wake.set()
 
     # -- leading ---------------------------------------------------------------------------------
 
     async def _serve(self, term: Term) -> None:
-        self.term, self.holder = term, None
+        self.term, self._candidate.holder = term, None
         self._leave = None if not self._withdrawn else "stopped"
         began = self._clock.monotonic()
         self._arm(term)
@@ -289,11 +239,11 @@ class Elector:
     async def _lead(self, term: Term) -> None:
         """Wait out the quarantine, begin the work, and return when it has to end."""
         while self._goes_on(term) and (wait := term.works_from - self._clock.monotonic()) > 0:
-            await self._pause(wait)
+            await self._bell.pause(wait)
         if self._goes_on(term) and term.holds:
             self._crew.begin(term)
         while self._goes_on(term):
-            await self._pause(None)
+            await self._bell.pause(None)
 
     def _goes_on(self, term: Term) -> bool:
         return term.closed is None and self._leave is None
@@ -358,7 +308,7 @@ class Elector:
         """A term was closed, perhaps in another thread."""
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(self._wake.set, context=self._context.copy())
+            self._loop.call_soon_threadsafe(self._bell.ring, context=self._context.copy())
         except RuntimeError:  # the event loop is closed, and nothing works in it any more
             return
 
@@ -374,8 +324,8 @@ class Elector:
         self.stuck = still
         while self.stuck and not self._withdrawn:
             gone = self._spawn(self._crew.gone(), "outlast")
-            waking = self._spawn(self._wake.wait(), "wait")
-            self._wake.clear()
+            self._bell.still()
+            waking = self._spawn(self._bell.pause(None), "wait")
             await asyncio.wait((gone, waking), return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 self.stuck = ()
@@ -385,19 +335,8 @@ class Elector:
     async def _hold_back(self) -> None:
         until = self._clock.monotonic() + self.times.lease
         while not self._withdrawn and (wait := until - self._clock.monotonic()) > 0:
-            self._wake.clear()
-            await self._pause(wait)
-
-    # -- waiting ---------------------------------------------------------------------------------
-
-    async def _pause(self, seconds: float | None) -> None:
-        """Sleep for so long, or until woken."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
+            self._bell.still()
+            await self._bell.pause(wait)
 
     def _spawn[T](self, call: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
         assert self._loop is not None

@@ -28,7 +28,11 @@ class ServerClock:
 
     def __init__(self, times: LeaseTimes, now: float) -> None:
         self._times = times
-        self.trusted_from = now + times.quarantine
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Begin to watch, from `now` by this node's clock; what was seen before counts for nothing."""
+        self.trusted_from = now + self._times.quarantine
         self._sent = self._received = self._at = 0.0
         self._run_id = ""
         self._watching = False

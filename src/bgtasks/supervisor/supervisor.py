@@ -146,7 +146,7 @@ class TaskSupervisor:
         )
         self._crew.resign = self._elector.resign
         self._wanted = False
-        self._stopping = 0
+        self._stopping: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
 
@@ -242,9 +242,7 @@ class TaskSupervisor:
         loop = asyncio.get_running_loop()
         self._let_go_of_a_closed_loop(loop)
         self._wanted = True
-        while self._stopping:
-            await self._elector.withdraw(self._stop_timeout)
-            await asyncio.sleep(0)
+        await self._stopped()
         if self._loop is not None or not self._wanted:
             return
         from bgtasks.telemetry import attach_default  # composition: loads structlog, at start only
@@ -258,26 +256,40 @@ class TaskSupervisor:
     async def shutdown(self) -> tuple[str, ...]:
         """End the workers, then release the lease; the names of workers that would not end.
 
-        Returns within `stop_timeout`. A lease whose workers have not ended is not released: it expires.
+        Returns within `stop_timeout`. A lease whose workers have not ended is not released: it expires. The
+        shutdown goes on if the caller is cancelled.
         """
         self._wanted = False
+        self._let_go_of_a_closed_loop(asyncio.get_running_loop())
         if self._loop is None:
             return ()
-        self._let_go_of_a_closed_loop(asyncio.get_running_loop())
-        self._stopping += 1
+        if self._stopping is None:
+            self._stopping = asyncio.Task(
+                self._stop(), loop=self._loop, name="bgtasks:supervisor:stop", context=self._context.copy()
+            )
+        await self._stopped()
+        return self._elector.stuck
+
+    async def _stop(self) -> None:
         try:
             await self._elector.withdraw(self._stop_timeout)
         finally:
-            self._stopping -= 1
-        self._loop = None
-        return self._elector.stuck
+            self._loop = self._stopping = None
+
+    async def _stopped(self) -> None:
+        """Wait for the end of a shutdown in progress."""
+        stopping = self._stopping
+        if stopping is not None:
+            await asyncio.wait((stopping,))
+            if not stopping.cancelled():  # by a host that cancels whatever it finds
+                stopping.result()
 
     def _let_go_of_a_closed_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is None or self._loop is loop:
             return
         if not self._loop.is_closed():
             raise BgTasksError("this supervisor runs in another event loop: shut it down there first")
-        self._loop = None
+        self._loop = self._stopping = None
         self._elector.forget()
         self._crew.forget()
 

@@ -229,8 +229,8 @@ async def test_a_stop_whose_caller_is_cancelled_goes_on(virtual_clock: VirtualCl
         await virtual_clock.advance(5)
         assert not node.working()
         assert len(node.line.times("release")) == 1
-        assert await node.supervisor.shutdown() == ()
         assert node.state == "stopped"
+        assert await node.supervisor.shutdown() == ()
         await node.supervisor.start()
         await virtual_clock.settle()
         assert node.working()
