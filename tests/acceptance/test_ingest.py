@@ -141,7 +141,10 @@ def test_of_many_bad_lines_twenty_are_shown_and_the_rest_counted(home: Path, ing
     assert "1000 lines were not taken" in ended.err
 
 
-@pytest.mark.parametrize("kind", ["gzip", "noise", "NULs", "one endless line"])
+@pytest.mark.parametrize(
+    "kind",
+    ["gzip", "one endless line", *(pytest.param(each, marks=pytest.mark.full) for each in ("noise", "NULs"))],
+)
 def test_what_is_no_text_is_reported_and_nothing_goes_in(home: Path, ingest: Any, kind: str) -> None:
     content = {
         "gzip": gzip.compress((GOOD + "\n").encode() * 50),

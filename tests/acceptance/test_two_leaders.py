@@ -170,7 +170,7 @@ def nodes(url: str, home: Path) -> Iterator[Nodes]:
         made.close()
 
 
-@pytest.fixture(params=["redis 8", "redis 7"])
+@pytest.fixture(params=["redis 8", pytest.param("redis 7", marks=pytest.mark.full)])
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server of this test's own."""
     if request.param == "redis 8":

@@ -227,7 +227,7 @@ async def test_a_server_that_hangs_up_is_unavailable(opened: Opened) -> None:
 
 
 @real
-@pytest.mark.parametrize("given", [None, "falsch-" + PASSWORD])
+@pytest.mark.parametrize("given", ["falsch-" + PASSWORD, pytest.param(None, marks=pytest.mark.full)])
 async def test_a_wrong_or_missing_password_is_said_without_it(
     binary: str, given: str | None, opened: Opened
 ) -> None:
@@ -241,7 +241,9 @@ async def test_a_wrong_or_missing_password_is_said_without_it(
 
 
 @real
-@pytest.mark.parametrize("lacking", ["XADD", "EVALSHA", "ZADD"])
+@pytest.mark.parametrize(
+    "lacking", ["XADD", *(pytest.param(each, marks=pytest.mark.full) for each in ("EVALSHA", "ZADD"))]
+)
 async def test_a_server_that_lacks_a_command_is_refused_and_the_command_named(
     binary: str, lacking: str, opened: Opened
 ) -> None:

@@ -521,7 +521,7 @@ def minute_of(when: datetime) -> int:
     return int(when.timestamp()) // 60
 
 
-def local_minutes(zone: str) -> list[int]:
+def local_minutes(zone: str) -> tuple[int, ...]:
     """For each minute of 2026, what the clock on the wall shows, as minutes since 1970."""
     here, shown = ZoneInfo(zone), list[int]()
     first = minute_of(BEGIN)
@@ -530,7 +530,7 @@ def local_minutes(zone: str) -> list[int]:
         assert offset is not None
         begin = first + 30 * slot + int(offset.total_seconds()) // 60
         shown.extend(range(begin, begin + 30))
-    return shown
+    return tuple(shown)  # the collector passes over a tuple of numbers, and not over a list
 
 
 def field(text: str, low: int, high: int) -> set[int]:
@@ -543,7 +543,7 @@ def field(text: str, low: int, high: int) -> set[int]:
     return chosen
 
 
-def due_minutes(expression: str, shown: list[int]) -> list[int]:
+def due_minutes(expression: str, shown: tuple[int, ...]) -> list[int]:
     """The minutes of 2026 at which Debian's cron starts a job, walked one by one."""
     minute, hour, day, month, weekday = expression.split()
     minutes, hours, months = field(minute, 0, 59), field(hour, 0, 23), field(month, 1, 12)
@@ -586,18 +586,22 @@ EXPRESSIONS = [
     "*/20 1-3 * * *",
     "10 2 13,29 2-11 5",
 ]
-ZONES = ["Europe/Helsinki", "America/New_York", "Australia/Lord_Howe", "Asia/Makassar"]
+ZONES = ["Europe/Helsinki", "Australia/Lord_Howe"]
+MORE_ZONES = ["America/New_York", "Asia/Makassar"]
+IN_EACH_ZONE = pytest.mark.parametrize(
+    "zone", [*ZONES, *(pytest.param(zone, marks=pytest.mark.full) for zone in MORE_ZONES)]
+)
 
 
 @pytest.fixture(scope="module")
-def shown() -> dict[str, list[int]]:
-    return {zone: local_minutes(zone) for zone in ZONES}
+def shown() -> dict[str, tuple[int, ...]]:
+    return {zone: local_minutes(zone) for zone in (*ZONES, *MORE_ZONES)}
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-@pytest.mark.parametrize("zone", ZONES)
+@IN_EACH_ZONE
 def test_a_year_of_cron_agrees_with_a_calendar_walked_minute_by_minute(
-    expression: str, zone: str, shown: dict[str, list[int]]
+    expression: str, zone: str, shown: dict[str, tuple[int, ...]]
 ) -> None:
     expected = [BEGIN + timedelta(minutes=at) for at in due_minutes(expression, shown[zone])]
     cron, found, when = Cron(expression, zone), [], BEGIN - timedelta(microseconds=1)
@@ -613,9 +617,9 @@ def test_a_year_of_cron_agrees_with_a_calendar_walked_minute_by_minute(
 @pytest.mark.parametrize(
     "expression", ["45 * * * *", "*/30 3 25 10 *", "* 1 1 11 *", "30 3 25 10 *", "15 */12 5 4 *"]
 )
-@pytest.mark.parametrize("zone", ZONES)
+@IN_EACH_ZONE
 def test_asked_from_anywhere_in_the_year_cron_names_the_next_tick_of_that_calendar(
-    expression: str, zone: str, shown: dict[str, list[int]]
+    expression: str, zone: str, shown: dict[str, tuple[int, ...]]
 ) -> None:
     calendar = [BEGIN + timedelta(minutes=at) for at in due_minutes(expression, shown[zone])]
     cron, random = Cron(expression, zone), Random(expression + zone)

@@ -57,7 +57,7 @@ def run_pytest(directory: Path, tests: str, *options: str) -> str:
     "options",
     [
         ("-o", "asyncio_mode=auto"),
-        ("-o", "asyncio_mode=strict", "-p", "no:randomly"),
+        pytest.param(("-o", "asyncio_mode=strict", "-p", "no:randomly"), marks=pytest.mark.full),
         ("-p", "no:asyncio", "-p", "no:anyio"),
     ],
     ids=" ".join,
