@@ -94,7 +94,7 @@ class Candidate:
             withdrawn: Whether it is to leave.
             until_stop: Seconds that are left for that.
         """
-        owner, backoff = self._new_owner(), Backoff(0.1, 2.0, random=self._random)
+        owner, backoff, unanswered = self._new_owner(), Backoff(0.1, 2.0, random=self._random), 0
         while not withdrawn():
             self._bell.still()
             sent = self._clock.monotonic()
@@ -104,11 +104,17 @@ class Candidate:
                 )
             except BgTasksError as error:
                 self._line.out_of_reach(error)
+                unanswered += 1
+                if unanswered % self._times.attempts == 0:
+                    # They may all have been granted: whoever asks on and hears nothing would keep the lease
+                    # from those who do.
+                    owner = self._new_owner()
                 await self._bell.pause(backoff.failed())
                 continue
             received = self._clock.monotonic()
             self._line.within_reach()
             backoff.succeeded()
+            unanswered = 0
             self._witness.observe(sent, received, answer.at, answer.run_id)
             fresh, self._fresh = self._fresh, False
             if isinstance(answer, Held):

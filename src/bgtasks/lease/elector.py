@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
@@ -125,6 +126,13 @@ class Elector:
         self._leave = self._stop_by = None
         self._bell.rehang()
         self._standing = self._spawn(self._stand(), "stand")
+        self._standing.add_done_callback(self._stood, context=context.copy())
+
+    def _stood(self, standing: asyncio.Task[None]) -> None:
+        if not standing.cancelled() and (error := standing.exception()) is not None:
+            logging.getLogger("bgtasks").critical(
+                "%s: this node stands no more, through an error of ours", self.store.key, exc_info=error
+            )
 
     def resign(self, reason: str) -> None:
         """Hand over, if it leads, and hold back for the length of a lease so that another can take it."""

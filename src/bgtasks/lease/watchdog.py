@@ -13,6 +13,9 @@ from bgtasks.lease.term import Term
 
 __all__ = ["Watchdog"]
 
+TURN = 0.1
+"""Seconds that the event loop has to end the term itself: if it turns, it is not what stood still."""
+
 
 class Watchdog:
     """Closes a term at the moment until which its lease is trusted, whatever the event loop does."""
@@ -35,10 +38,10 @@ class Watchdog:
             self._guarding.release()
 
     def _watch(self, term: Term, guarding: threading.Lock) -> None:
-        while not guarding.acquire(timeout=max(0.001, term.demoted_at - self._clock.monotonic())):
+        while not guarding.acquire(timeout=max(0.001, term.demoted_at + TURN - self._clock.monotonic())):
             if term.closed is not None:
                 return
-            if self._clock.monotonic() >= term.demoted_at:
+            if self._clock.monotonic() >= term.demoted_at + TURN:
                 term.close("it was not renewed in time: the event loop stands still")
                 logging.getLogger("bgtasks").error(
                     "token %d: the lease could not be renewed, since the event loop stands still", term.token

@@ -117,15 +117,16 @@ class WorkerCrew:
             return max(0.0, min(left(), by - self._clock.monotonic()))
 
         for post in self._working():
-            if post.context is not None:
+            if post.takes_context and post.context is not None:
                 post.context.stopping.set()
+            else:  # it cannot see that it is to end
+                self._cancel(post)
         await self._settle(min(self._times.grace, time() / 3))
         while self._handles():
             if self._opening is not None:
                 self._opening.cancel()
             for post in self._working():
-                assert post.run is not None
-                self._runner.cancel(post.run, Cancelled("leadership ended"), insist=False)
+                self._cancel(post)
             await self._settle(min(max(self._times.kill, LEAST), time()))
             if time() < 0.001:  # less than a wait can be told to take
                 break
@@ -135,6 +136,10 @@ class WorkerCrew:
                 "%s does not end, so the lease is not released\n%s", name, stack_of(handle)
             )
         return tuple(still)
+
+    def _cancel(self, post: Post) -> None:
+        assert post.run is not None
+        self._runner.cancel(post.run, Cancelled("leadership ended"), insist=False)
 
     def forget(self) -> None:
         """Let go of an event loop that was closed under it."""

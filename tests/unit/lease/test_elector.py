@@ -248,6 +248,20 @@ async def test_who_was_told_that_nobody_can_be_at_work_believes_it_for_the_first
 
 
 @virtual_time
+async def test_who_is_given_the_lease_and_never_hears_of_it_does_not_keep_it_from_the_others(
+    virtual_clock: VirtualClock, redis_leases: Leases
+) -> None:
+    async with Cluster(virtual_clock, redis_leases) as cluster:
+        deaf = cluster.node("deaf")
+        deaf.line.spoil(loses_the_answer, "acquire")
+        await deaf.supervisor.start()
+        await virtual_clock.advance(1)
+        await cluster.start("b")
+        await virtual_clock.advance(60)
+        assert cluster.at_work == ["b"]
+
+
+@virtual_time
 async def test_three_nodes_lead_one_after_the_other(virtual_clock: VirtualClock, leases: Leases) -> None:
     async with Cluster(virtual_clock, leases) as cluster:
         await cluster.start("a", "b", "c", fresh=True)

@@ -481,7 +481,7 @@ async def test_workers_are_asked_first_and_cancelled_then(virtual_clock: Virtual
             await asyncio.sleep(TIMES.grace * 0.9)
             told.append(("ended by itself", virtual_clock.monotonic()))
 
-        async def deaf() -> None:
+        async def deaf(ctx: WorkerContext) -> None:
             try:
                 await idle()
             finally:
@@ -494,6 +494,16 @@ async def test_workers_are_asked_first_and_cancelled_then(virtual_clock: Virtual
         assert [what for what, _ in told] == ["asked", "ended by itself", "cancelled"]
         assert [at for _, at in told] == pytest.approx([10, 10 + TIMES.grace * 0.9, 10 + TIMES.grace])
         assert not node.of(WorkerCrashed)
+
+
+@virtual_time
+async def test_a_worker_that_cannot_be_asked_is_cancelled_at_once(virtual_clock: VirtualClock) -> None:
+    async with Cluster(virtual_clock) as cluster:
+        node = await alone(cluster)
+        it = Worker(node, idle)
+        await virtual_clock.advance(10)
+        await node.supervisor.shutdown()
+        assert it.ended == [pytest.approx(10)]
 
 
 @virtual_time
@@ -655,7 +665,7 @@ async def test_a_stuck_worker_holds_no_other_one_back_from_ending(virtual_clock:
         others = [Worker(node, idle, name=f"other {number}") for number in range(3)]
         await virtual_clock.advance(1)
         assert await node.supervisor.shutdown() == ("stubborn",)
-        assert all(other.ended == [pytest.approx(1 + TIMES.grace)] for other in others)
+        assert all(other.ended == [pytest.approx(1)] for other in others)
         free.set()
         await virtual_clock.settle()
 
