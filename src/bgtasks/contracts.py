@@ -172,7 +172,10 @@ class LeaseStore(Protocol):
         """Leave word for `owner` to hand over, which it hears at its next renewal."""
 
     async def released(self) -> None:
-        """Return when a release is heard of. A hint: it may be missed, and may come for nothing."""
+        """Return when a release is heard of. A hint: it may be missed, and may come for nothing.
+
+        Returns once when hearing begins, if what was released until then may have been missed.
+        """
 
     async def aclose(self) -> None:
         """Let go of connections."""

@@ -38,6 +38,7 @@ __all__ = [
     "TermQuarantined",
     "WorkerCrashed",
     "WorkerGivenUp",
+    "WorkerReady",
     "WorkerRestarted",
 ]
 
@@ -188,6 +189,13 @@ class WorkerCrashed(NamedTuple):
     delay: float
 
 
+class WorkerReady(NamedTuple):
+    """A leader's worker that promised heartbeats has given the first one since it was started."""
+
+    task: str
+    run_id: str
+
+
 class WorkerGivenUp(NamedTuple):
     """A leader's worker is not started again in this term, and why."""
 
@@ -226,6 +234,7 @@ type Event = (
     | TermQuarantined
     | WorkerCrashed
     | WorkerGivenUp
+    | WorkerReady
     | WorkerRestarted
     | ResourceLost
     | ResourceRegained

@@ -367,6 +367,7 @@ class TestHearingOfARelease:
     async def test_wakes_each_node_that_waits_and_it_finds_the_lease_free(self, leases: Leases) -> None:
         async def hear() -> object:
             store = leases.store()
+            await leases.hearing(store)
             await store.released()
             return await store.look()
 
@@ -382,6 +383,7 @@ class TestHearingOfARelease:
 
     async def test_is_waited_for_anew_each_time(self, leases: Leases) -> None:
         listener, store = leases.store(), leases.store()
+        await leases.hearing(listener)
         for owner in ("a", "b"):
             await store.acquire(owner, LONG, LOST)
             waiting = asyncio.create_task(listener.released())
@@ -394,7 +396,9 @@ class TestHearingOfARelease:
     async def test_may_be_given_up(self, leases: Leases) -> None:
         listener, store = leases.store(), leases.store()
         await store.acquire("a", LONG, LOST)
+        await leases.hearing(listener)
         waiting = asyncio.create_task(listener.released())
+        await asyncio.sleep(0)  # it has begun
         await leases.heard_by(1)
 
         waiting.cancel()
@@ -402,6 +406,7 @@ class TestHearingOfARelease:
 
         assert waiting.cancelled()
         await leases.heard_by_nobody()
+        await leases.hearing(listener)
         waiting = asyncio.create_task(listener.released())
         await leases.heard_by(1)
         await store.release("a", False)
@@ -884,9 +889,26 @@ class TestLostAnswers:
 
 
 class TestASubscription:
+    async def test_says_once_that_it_stands_and_hears_what_is_released_from_then_on(
+        self, server: RedisLeases
+    ) -> None:
+        store, listener = server.store(), server.store()
+        await store.acquire("a", LONG, LOST)
+        async with asyncio.timeout(PATIENCE_S):
+            await listener.released()
+        waiting = asyncio.create_task(listener.released())
+        await listener.look()
+        assert not waiting.done()
+
+        await store.release("a", False)
+
+        async with asyncio.timeout(PATIENCE_S):
+            await waiting
+
     async def test_that_dies_is_said_and_the_next_one_hears(self, server: RedisLeases) -> None:
         store, listener = server.store(), server.store()
         await store.acquire("a", LONG, LOST)
+        await server.hearing(listener)
         waiting = asyncio.create_task(listener.released())
         await server.heard_by(1)
 
@@ -896,6 +918,7 @@ class TestASubscription:
             with pytest.raises(ResourceUnavailable):
                 await waiting
         await server.heard_by_nobody()
+        await server.hearing(listener)
         waiting = asyncio.create_task(listener.released())
         await server.heard_by(1)
         await store.release("a", False)
@@ -906,6 +929,7 @@ class TestASubscription:
     async def test_of_a_server_that_ends_is_said(self) -> None:
         with RedisProcess() as process:
             async with one(process.url) as store:
+                await store.released()
                 waiting = asyncio.create_task(store.released())
                 with process.client() as client:
                     await until("it listens", lambda: client.pubsub_numsub("{k}:events")[0][1])
@@ -920,6 +944,7 @@ class TestASubscription:
         timeout = 1.0
         store, listener = server.store(), server.store(timeout=timeout)
         await store.acquire("a", LONG, LOST)
+        await server.hearing(listener)
         waiting = asyncio.create_task(listener.released())
         await server.heard_by(1)
         began = time.monotonic()
@@ -933,8 +958,13 @@ class TestASubscription:
 
     async def test_given_up_at_any_moment_leaves_none_behind(self, server: RedisLeases) -> None:
         store = server.store()
+
+        async def listen() -> None:
+            while True:
+                await store.released()
+
         for steps in range(25):
-            waiting = asyncio.create_task(store.released())
+            waiting = asyncio.create_task(listen())
             for _ in range(steps):
                 await asyncio.sleep(0)
             waiting.cancel()
@@ -947,6 +977,7 @@ class TestASubscription:
 
     async def test_ends_when_the_store_is_closed(self, server: RedisLeases) -> None:
         store = server.store()
+        await server.hearing(store)
         waiting = asyncio.create_task(store.released())
         await server.heard_by(1)
 
@@ -1066,6 +1097,7 @@ class TestConnections:
     async def test_are_none_after_closing(self, server: RedisLeases) -> None:
         store = server.store()
         await store.acquire("a", LONG, LOST)
+        await server.hearing(store)
         waiting = asyncio.create_task(store.released())
         await server.heard_by(1)
         waiting.cancel()
@@ -1124,6 +1156,7 @@ class TestConnections:
         server.clients.stack.push_async_callback(pool.aclose)
         store = server.store_of(client)
         await store.acquire("a", LONG, LOST)
+        await server.hearing(store)
         waiting = asyncio.create_task(store.released())
         await server.heard_by(1)
 

@@ -71,6 +71,9 @@ class Leases:
         """Wait until so many nodes listen for a release."""
         raise NotImplementedError
 
+    async def hearing(self, store: LeaseStore) -> None:
+        """Have the store begin to listen, if that is something to begin."""
+
     async def heard_by_nobody(self) -> None:
         """Wait until none does any more."""
 
@@ -151,6 +154,9 @@ class RedisLeases(Leases):
             return await self.listeners() - self.ghosts == nodes
 
         await until(f"{nodes} nodes listen", listen)
+
+    async def hearing(self, store: LeaseStore) -> None:
+        await store.released()
 
     async def heard_by_nobody(self) -> None:
         if self.clients.url is None:  # fakeredis leaves a connection that was closed subscribed

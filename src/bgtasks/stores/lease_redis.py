@@ -96,8 +96,8 @@ _RENEW = """
 local now, run, ms = us(), run_id(), tonumber(ARGV[2])
 if holder ~= owner or now > tonumber(ARGV[3]) then return {0, whole(now), run, 0} end
 redis.call('PEXPIRE', lease, ms)
-redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms, 'run_id', run, 'owner', owner)
-if ARGV[4] == '0' then redis.call('HSET', last, 'quarantined', '0') end
+redis.call('HSET', last, 'deadline', whole(now + ms * 1000), 'lease', ms, 'run_id', run, 'owner', owner,
+  'quarantined', ARGV[4])
 local asked = 0
 if redis.call('GET', resign) == owner then asked = 1 end
 return {1, whole(now), run, asked}
@@ -210,7 +210,9 @@ class RedisLeaseStore:
     async def released(self) -> None:
         """See `LeaseStore`."""
         if self._listening is None:
-            listening = self._client.pubsub(ignore_subscribe_messages=True)
+            # That the subscription stands comes as a message too: whatever was released before was not
+            # heard, so whoever waits is to look again.
+            listening = self._client.pubsub()
             async with calls("redis", self._timeout):
                 await listening.subscribe(self._channel)
             self._listening = listening

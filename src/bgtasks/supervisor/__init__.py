@@ -7,13 +7,8 @@ from bgtasks.supervisor.build import Supervision, build_supervisor
 from bgtasks.supervisor.context import WorkerContext
 from bgtasks.supervisor.crew import Prepare
 from bgtasks.supervisor.post import Crash, Intensity
-from bgtasks.supervisor.supervisor import (
-    DEFAULT_KEY,
-    SupervisorSnapshot,
-    TaskSupervisor,
-    WorkerSnapshot,
-    lease_key,
-)
+from bgtasks.supervisor.snapshot import SupervisorSnapshot, WorkerSnapshot
+from bgtasks.supervisor.supervisor import DEFAULT_KEY, TaskSupervisor, lease_key
 
 __all__ = [
     "DEFAULT_KEY",

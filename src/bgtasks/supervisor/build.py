@@ -14,7 +14,8 @@ from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry, default_registry
 from bgtasks.spec import Scope, WorkerSpec
 from bgtasks.supervisor.crew import Prepare
-from bgtasks.supervisor.supervisor import SupervisorSnapshot, TaskSupervisor, lease_key
+from bgtasks.supervisor.snapshot import SupervisorSnapshot
+from bgtasks.supervisor.supervisor import TaskSupervisor, lease_key
 from bgtasks.triggers import Interval
 from bgtasks.wiring import Decision, Wired, Wiring, further, select
 

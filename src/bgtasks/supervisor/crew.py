@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from bgtasks.clock import Clock
-from bgtasks.events import EventBus, TermGained, WorkerCrashed, WorkerGivenUp, WorkerRestarted
+from bgtasks.events import EventBus, TermGained, WorkerCrashed, WorkerGivenUp, WorkerReady, WorkerRestarted
 from bgtasks.lease import LeaseTimes, Term
 from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Outcome
 from bgtasks.run import NewRunId, Run
@@ -186,12 +186,11 @@ class WorkerCrew:
         term = self._term
         if term is None or not term.holds:
             return
-        now = self._clock.monotonic()
-        context = WorkerContext(term, partial(self._beaten, post))
         run = Run(post.work, self._new_run_id(), self._clock.now())
+        context = WorkerContext(term, partial(self._beaten, post, run))
         if post.takes_context:
             post.work.kwargs = {**post.work.kwargs, "ctx": context}
-        post.run, post.context, post.beaten = run, context, now
+        post.run, post.context, post.beaten = run, context, None
         post.started += 1
         if post.started > 1:
             self._bus.emit(WorkerRestarted(post.name, run.run_id, post.started - 1))
@@ -199,8 +198,12 @@ class WorkerCrew:
         if post.run is run and post.heartbeat is not None:
             self._watch(post, run, post.heartbeat)
 
-    def _beaten(self, post: Post) -> None:
-        post.beaten = self._clock.monotonic()
+    def _beaten(self, post: Post, run: Run) -> None:
+        if post.run is not run:  # of a run that was ended, and goes on giving them
+            return
+        first, post.beaten = post.beaten is None, self._clock.monotonic()
+        if first and post.heartbeat is not None:
+            self._bus.emit(WorkerReady(post.name, run.run_id))
 
     def _watch(self, post: Post, run: Run, seconds: float) -> None:
         assert self._loop is not None
@@ -210,7 +213,8 @@ class WorkerCrew:
         assert post.heartbeat is not None
         if post.run is not run or run.ending is not None:
             return
-        left = post.beaten + post.heartbeat - self._clock.monotonic()
+        beaten = run.began if post.beaten is None else post.beaten
+        left = beaten + post.heartbeat - self._clock.monotonic()
         if left > 0:
             self._watch(post, run, left)
         else:

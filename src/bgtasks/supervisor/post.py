@@ -49,7 +49,7 @@ class Post:
         context: What that was given.
         again: The instant at which it starts again.
         given_up: Why it is not started again in this term.
-        beaten: When it gave the last sign of life.
+        beaten: When it gave the last heartbeat of the run in progress; None before the first.
         started: How often it was started (`task_started`).
         crashed: How often it crashed (`task_crash`).
     """
@@ -67,7 +67,7 @@ class Post:
     again: float | None = None
     timer: asyncio.Handle | None = None
     given_up: str | None = None
-    beaten: float = 0.0
+    beaten: float | None = None
     started: int = 0
     crashed: int = 0
 
@@ -75,6 +75,11 @@ class Post:
     def name(self) -> str:
         """The worker's name."""
         return self.work.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs, and has given its first heartbeat if it promised any."""
+        return self.run is not None and (self.heartbeat is None or self.beaten is not None)
 
     def too_many(self, now: float) -> bool:
         """Note a crash; whether that is one too many."""

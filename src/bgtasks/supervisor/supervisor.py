@@ -8,7 +8,6 @@ import inspect
 import os
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Self
 
@@ -21,56 +20,14 @@ from bgtasks.lease import Elector, LeaseTimes
 from bgtasks.run import NewRunId, Work, run_ids
 from bgtasks.spec import WorkerSpec, as_restart, check_name, place
 from bgtasks.supervisor.crew import Prepare, WorkerCrew
-from bgtasks.supervisor.post import Crash, Intensity, Post
+from bgtasks.supervisor.post import Intensity, Post
+from bgtasks.supervisor.snapshot import SupervisorSnapshot, WorkerSnapshot
 from bgtasks.triggers import Interval, parse
 from bgtasks.wiring import Wired
 
-__all__ = ["DEFAULT_KEY", "SupervisorSnapshot", "TaskSupervisor", "WorkerSnapshot", "lease_key"]
+__all__ = ["DEFAULT_KEY", "TaskSupervisor", "lease_key"]
 
 DEFAULT_KEY = "sg:leader:supervisor"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSnapshot:
-    """How one worker stands.
-
-    Attributes:
-        running_for: Seconds since it was started; None while it is not running.
-        starts_in: Seconds until it starts again; None if that is not planned.
-        task_started: How often it was started.
-        task_crash: How often it crashed.
-        crashes: The last crashes, the latest last.
-        given_up: Why it is not started again in this term.
-    """
-
-    name: str
-    running_for: float | None
-    starts_in: float | None
-    task_started: int
-    task_crash: int
-    crashes: tuple[Crash, ...]
-    given_up: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SupervisorSnapshot:
-    """How a supervisor stands.
-
-    Attributes:
-        state: `"stopped"`, `"idle"` (nothing to run), `"following"`, `"quarantined"`, `"leading"`, `"ending"`
-            or `"stuck"` (a worker of a past term does not end).
-        token: The fencing token of the term, if there is one.
-        remaining: Seconds for which the lease is trusted.
-        holder: The owner that was seen to have the lease last.
-    """
-
-    lease: str
-    node_id: str
-    state: str
-    token: int | None
-    remaining: float
-    holder: str | None
-    workers: tuple[WorkerSnapshot, ...]
 
 
 class TaskSupervisor:
@@ -341,7 +298,7 @@ class TaskSupervisor:
             token=None if term is None else term.token,
             remaining=0.0 if term is None else term.remaining,
             holder=term.owner if term else (self._elector.holder.owner if self._elector.holder else None),
-            workers=tuple(_snapshot(post, now) for post in self._posts.values()),
+            workers=tuple(WorkerSnapshot.of(post, now) for post in self._posts.values()),
         )
 
     def _state(self) -> str:
@@ -389,15 +346,3 @@ def _intensity(name: str, value: object) -> Intensity | None:
     if isinstance(value, tuple) and len(value) == 2 and type(value[0]) is int and value[0] > 0:
         return Intensity(value[0], parse(value[1], "intensity"))
     raise InvalidTask(f'"{name}": intensity is (crashes, seconds), such as (10, 60), not {value!r}')
-
-
-def _snapshot(post: Post, now: float) -> WorkerSnapshot:
-    return WorkerSnapshot(
-        name=post.name,
-        running_for=None if post.run is None else now - post.run.began,
-        starts_in=None if post.timer is None or post.again is None else max(0.0, post.again - now),
-        task_started=post.started,
-        task_crash=post.crashed,
-        crashes=tuple(post.crashes),
-        given_up=post.given_up,
-    )

@@ -38,6 +38,7 @@ from bgtasks.events import (
     TermQuarantined,
     WorkerCrashed,
     WorkerGivenUp,
+    WorkerReady,
     WorkerRestarted,
 )
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Skipped, TimedOut
@@ -85,6 +86,7 @@ class LogListener:
             TermQuarantined: self._term_quarantined,
             WorkerCrashed: self._worker_crashed,
             WorkerGivenUp: self._worker_given_up,
+            WorkerReady: self._worker_ready,
             WorkerRestarted: self._worker_restarted,
             ResourceLost: self._resource_lost,
             ResourceRegained: self._resource_regained,
@@ -246,6 +248,9 @@ class LogListener:
 
     def _worker_given_up(self, event: WorkerGivenUp) -> None:
         self._log.error("worker given up for this term", task=event.task, reason=event.reason)
+
+    def _worker_ready(self, event: WorkerReady) -> None:
+        self._log.info("worker ready", task=event.task, run_id=event.run_id)
 
     def _worker_restarted(self, event: WorkerRestarted) -> None:
         self._log.info("worker restarted", task=event.task, run_id=event.run_id, restarts=event.restarts)

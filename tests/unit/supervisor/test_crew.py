@@ -12,7 +12,15 @@ from tests.support.leadership import TIMES, Cluster, Node, refuses
 
 from bgtasks.contracts import Held
 from bgtasks.errors import ResourceUnavailable
-from bgtasks.events import RunFinished, RunStuck, TermGained, TermLost, WorkerCrashed, WorkerGivenUp
+from bgtasks.events import (
+    RunFinished,
+    RunStuck,
+    TermGained,
+    TermLost,
+    WorkerCrashed,
+    WorkerGivenUp,
+    WorkerReady,
+)
 from bgtasks.lease import LeaseTimes
 from bgtasks.outcomes import Deferred, Skipped
 from bgtasks.supervisor import WorkerContext, WorkerSnapshot
@@ -416,6 +424,41 @@ async def test_a_worker_whose_heartbeats_stay_out_is_started_again(virtual_clock
         assert [event.reason for event in node.of(WorkerCrashed)] == ["no heartbeat within 10 s"]
         (shown,) = [each for each in node.supervisor.snapshot().workers if each.name == "hangs"]
         assert shown.task_crash == 1
+
+
+@virtual_time
+async def test_a_worker_that_promised_heartbeats_is_ready_from_the_first_one(
+    virtual_clock: VirtualClock,
+) -> None:
+    async with Cluster(virtual_clock) as cluster:
+        node = await alone(cluster)
+        contexts: list[WorkerContext] = []
+
+        async def warms_up(ctx: WorkerContext) -> None:
+            contexts.append(ctx)
+            await asyncio.Event().wait()
+
+        def ready() -> dict[str, bool]:
+            return {each.name: each.ready for each in node.supervisor.snapshot().workers}
+
+        node.supervisor.register_task("warms_up", warms_up, heartbeat=10, backoff=1)
+        assert not ready()["warms_up"]
+        await virtual_clock.advance(1)
+        assert ready() == {**dict.fromkeys(ready(), True), "warms_up": False}
+        assert not node.of(WorkerReady)
+
+        contexts[0].heartbeat()
+        contexts[0].heartbeat()
+        assert ready()["warms_up"]
+        assert len(node.of(WorkerReady)) == 1
+
+        await virtual_clock.advance(13)
+        contexts[0].heartbeat()  # of the run that was ended for lack of them
+        assert len(contexts) == 2
+        assert not ready()["warms_up"]
+        contexts[1].heartbeat()
+        assert ready()["warms_up"]
+        assert len({each.run_id for each in node.of(WorkerReady)}) == 2
 
 
 @pytest.mark.parametrize("restart", ["always", "on_error"])

@@ -225,8 +225,8 @@ class SimulatedPubSub:
         self.channel = ""
         self.server: SimulatedRedis | None = None
         self._network = network
-        self._heard: list[dict[str, str]] = []
-        self._broken = False
+        self._heard: list[dict[str, str | int]] = []
+        self._broken = self._closed = False
         self._waiting: asyncio.Future[None] | None = None
 
     async def subscribe(self, channel: str) -> None:
@@ -234,9 +234,11 @@ class SimulatedPubSub:
         path = self._network.path(self.node)
         await connect(self._network, path)
         self.channel, self.server = channel, path.server
-        self._network.subscribers[self] = None
+        made = path.generation
+        if not (path.cut_out or self._network.drops(path)):
+            self._network.deliver(self._network.delay(path), lambda: self._subscribed(made))
 
-    async def get_message(self, timeout: float | None = 0.0) -> dict[str, str] | None:
+    async def get_message(self, timeout: float | None = 0.0) -> dict[str, str | int] | None:
         """As redis-py's with `timeout=None`: waits until there is one."""
         while not self._heard and not self._broken:
             self._waiting = self._network.loop.create_future()
@@ -245,13 +247,28 @@ class SimulatedPubSub:
             return self._heard.pop(0)
         raise redis_errors.ConnectionError("Connection closed by server.")
 
+    def _subscribed(self, made: int) -> None:
+        path = self._network.path(self.node)
+        if path.generation != made:
+            self.break_off()
+            return
+        if self._closed:
+            return
+        self._network.subscribers[self] = None
+        if not (path.cut_in or path.deaf or self._network.drops(path)):
+            self._network.deliver(self._network.delay(path), lambda: self._hear("subscribe", 1))
+
     async def aclose(self) -> None:
         """As redis-py's."""
+        self._closed = True
         self._network.subscribers.pop(self, None)
 
     def hear(self, message: str) -> None:
         """A message arrives."""
-        self._heard.append({"type": "message", "channel": self.channel, "data": message})
+        self._hear("message", message)
+
+    def _hear(self, kind: str, data: str | int) -> None:
+        self._heard.append({"type": kind, "channel": self.channel, "data": data})
         self._wake()
 
     def break_off(self) -> None:
