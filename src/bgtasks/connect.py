@@ -7,6 +7,7 @@ is therefore idempotent, and every call has a limit on the whole, retries includ
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -126,6 +127,9 @@ _AWAY = (
     redis_errors.ClusterDownError,
     redis_errors.MasterDownError,
 )
+_AWAY_IN_A_SCRIPT = re.compile(r"@user_script: ?\d+: -(READONLY|CLUSTERDOWN|MASTERDOWN|LOADING)\b")
+"""How Redis before 7.0 says so of a command within a script: without a code of its own."""
+
 _REFUSED = (redis_errors.AuthenticationError, redis_errors.AuthorizationError)
 
 
@@ -136,7 +140,7 @@ def _ours(resource: str, error: redis_errors.RedisError) -> Exception:
         return UnsuitableServer(f"{resource}: the server refused the credentials: {said}")
     if isinstance(error, redis_errors.InvalidResponse) or "protocol error" in said.lower():
         return UnsuitableServer(_not_redis(resource))
-    if isinstance(error, _AWAY):
+    if isinstance(error, _AWAY) or _AWAY_IN_A_SCRIPT.search(said):
         return ResourceUnavailable(resource, said or type(error).__name__)
     if isinstance(error, redis_errors.NoPermissionError) or "ACL" in said or "can't run this command" in said:
         return UnsuitableServer(f"{resource}: the user may not do what is needed: {said}")

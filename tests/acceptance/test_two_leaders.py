@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import pytest
 from tests.support.redis_process import RedisProcess
-from tests.support.servers import debian_redis, redis_server
+from tests.support.servers import debian_redis, oldest_redis, redis_server
 from tests.support.waiting import PATIENCE_S, wait_until
 
 import bgtasks
@@ -170,14 +170,16 @@ def nodes(url: str, home: Path) -> Iterator[Nodes]:
         made.close()
 
 
-@pytest.fixture(params=["redis 8", pytest.param("redis 7", marks=pytest.mark.full)])
+@pytest.fixture(
+    params=["redis 8", *(pytest.param(each, marks=pytest.mark.full) for each in ("redis 7", "redis 6"))]
+)
 def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A server of this test's own."""
     if request.param == "redis 8":
         with RedisProcess() as server:
             yield server.url
     else:
-        with redis_server(debian_redis()) as found:
+        with redis_server(debian_redis() if request.param == "redis 7" else oldest_redis()) as found:
             yield found
 
 

@@ -45,6 +45,7 @@ REAL = (
     pytest.param("redis 8, decoding", marks=full),
     pytest.param("redis 7", marks=full),
     "redis 7, decoding",
+    pytest.param("redis 6", marks=full),
 )
 """Each kind of server and each kind of client once; the other pairs take as long again."""
 

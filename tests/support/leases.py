@@ -53,7 +53,7 @@ PATIENT = 20.0
 
 MEMORY = "memory"
 FAKE = ("fakeredis", "fakeredis, decoding")
-REAL = ("redis 8", "redis 8, decoding", "redis 7", "redis 7, decoding")
+REAL = ("redis 8", "redis 8, decoding", "redis 7", "redis 7, decoding", "redis 6")
 """Every kind of place; the names are those of fixtures in `tests.support.servers`."""
 
 

