@@ -1,6 +1,7 @@
-"""A virtual environment apart from ours, for what we compare ourselves with and draw with.
+"""Virtual environments apart from ours, for what we compare ourselves with and draw with.
 
-Nothing in it is a dependency of bgtasks, and bgtasks is not in it: no import there can be ours by accident.
+Nothing in them is a dependency of bgtasks, and bgtasks is not in them: no import there can be ours by
+accident.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from pathlib import Path
 __all__ = ["ROOT", "interpreter"]
 
 ROOT = Path(__file__).resolve().parents[1]
-VENV = ROOT / ".venv-bench"
-REQUIREMENTS = ROOT / "benchmarks" / "requirements-scheduler.txt"
 
 
-def interpreter() -> str:
-    """The Python of that environment; made when it is missing, or was made from other requirements."""
-    python, made_from = VENV / "bin" / "python", VENV / "made-from.txt"
-    wanted = f"{sys.version}\n{REQUIREMENTS.read_text('utf-8')}"
+def interpreter(name: str = "scheduler") -> str:
+    """The Python of `.venv-bench/<name>`, with the requirements of that name.
+
+    The environment is made when it is missing, or was made from other requirements.
+    """
+    place, requirements = ROOT / ".venv-bench" / name, ROOT / "benchmarks" / f"requirements-{name}.txt"
+    python, made_from = place / "bin" / "python", place / "made-from.txt"
+    wanted = f"{sys.version}\n{requirements.read_text('utf-8')}"
     if not (made_from.exists() and made_from.read_text("utf-8") == wanted):
-        print(f"making {VENV.name} from {REQUIREMENTS.name}", file=sys.stderr)
-        shutil.rmtree(VENV, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+        print(f"making {place.relative_to(ROOT)} from {requirements.name}", file=sys.stderr)
+        shutil.rmtree(place, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", place], check=True)
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*pip, "-r", str(REQUIREMENTS)], check=True)
+        subprocess.run([*pip, "-r", str(requirements)], check=True)
         made_from.write_text(wanted, "utf-8")
     return str(python)

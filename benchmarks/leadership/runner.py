@@ -13,10 +13,8 @@ import sys
 from collections.abc import Sequence
 from random import Random
 
-from benchmarks.apart import ROOT
-from benchmarks.apart import interpreter as the_one_that_draws
+from benchmarks.apart import ROOT, interpreter
 from benchmarks.leadership.cases import CASES, Case
-from benchmarks.leadership.environment import interpreter
 from benchmarks.leadership.group import NoFigures
 from benchmarks.leadership.measure import KINDS
 from benchmarks.leadership.peers import PEERS
@@ -34,7 +32,7 @@ PICTURE = ROOT / "docs" / "images" / "leadership-speed.svg"
 def main(groups: Sequence[str] = ()) -> None:
     """Measure the cases of these names, or all; print each when it is done; keep and draw the results."""
     cases = [case for case in CASES if not groups or case.key in groups]
-    theirs = interpreter()
+    theirs = interpreter("leadership")
     pythons = {peer: sys.executable if peer == "bgtasks" else theirs for peer in PEERS}
     results = Results(f"{described()}, {version()}", int(os.environ.get("BENCH_ROUNDS", "5")))
     for peer, python in pythons.items():
@@ -50,7 +48,7 @@ def main(groups: Sequence[str] = ()) -> None:
     print_targets(results)
     print(f"\nkept in {path.relative_to(ROOT)}", flush=True)
     if not groups:
-        draw = [the_one_that_draws(), "-m", "benchmarks.leadership.drawing", str(path), str(PICTURE)]
+        draw = [interpreter(), "-m", "benchmarks.leadership.drawing", str(path), str(PICTURE)]
         subprocess.run(draw, check=True, cwd=ROOT)
         print(f"drawn in {PICTURE.relative_to(ROOT)}")
 

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.acceptance.chaos_node import KEY, TIMES, Stage, stage
+from tests.acceptance.chaos_crowd import Stage, stage
+from tests.acceptance.chaos_node import KEY, TIMES
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.full, pytest.mark.timeout(240)]

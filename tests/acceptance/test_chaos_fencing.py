@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.chaos_node import ATTEMPTS, JOURNAL, SLEEP, STOP, Crowd, Pause, crowd, stage
+from tests.acceptance.chaos_crowd import SLEEP, STOP, Crowd, Pause, crowd, stage
+from tests.acceptance.chaos_node import ATTEMPTS, JOURNAL
 from tests.support.proxy import Proxy, proxy
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import until

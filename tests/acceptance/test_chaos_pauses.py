@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.acceptance.chaos_node import SLEEP, STOP, Pause, crowd, stage
+from tests.acceptance.chaos_crowd import SLEEP, STOP, Pause, crowd, stage
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import until
 

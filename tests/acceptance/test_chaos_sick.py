@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.acceptance.chaos_node import KEY, crowd
+from tests.acceptance.chaos_crowd import crowd
+from tests.acceptance.chaos_node import KEY
 from tests.support.proxy import proxy
 from tests.support.redis_process import RedisProcess
 from tests.support.waiting import until

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.acceptance.chaos_node import KEY, crowd
+from tests.acceptance.chaos_crowd import crowd
+from tests.acceptance.chaos_node import KEY
 from tests.support.proxy import proxy
 from tests.support.redis_process import RedisProcess
 from tests.support.servers import debian_redis, redis_server

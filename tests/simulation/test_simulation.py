@@ -96,3 +96,13 @@ def test_a_hundred_and_fifty_hours_break_no_invariant(capsys: pytest.CaptureFixt
     assert float(found[1]) >= 5
     assert int(found[2]) >= 20
     assert float(found[3]) >= 30
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_every_mutant_is_found_and_the_control_run_is_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [sys.executable, "-m", "tests.simulation.mutate"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=840, check=False)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{done.stdout}")
+    assert done.returncode == 0, done.stdout + done.stderr
