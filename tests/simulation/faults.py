@@ -133,7 +133,7 @@ def pause_long(cluster: Cluster, random: Random) -> None:
 def suspend(cluster: Cluster, random: Random) -> bool:
     """The machine sleeps: timers do not count that time, the steady clock does."""
     member = somebody(cluster, random)
-    if not member.up:
+    if not member.up or member.woke > cluster.loop.now:  # it sleeps already
         return False
     seconds = how_long(random, 1.0)
     member.woke = cluster.loop.now + seconds
