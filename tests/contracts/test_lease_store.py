@@ -956,6 +956,22 @@ class TestASubscription:
         async with asyncio.timeout(PATIENCE_S):
             await waiting
 
+    async def test_that_died_without_a_word_is_made_anew(
+        self, server: RedisLeases, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("bgtasks.stores.lease_redis.HEARD", 0.05)
+        url = server.clients.url
+        assert url is not None
+        async with answering_line(url) as line, one(line.url, key=server.key) as listener:
+            await listener.released()
+            line.mute = True
+            async with asyncio.timeout(PATIENCE_S):
+                await listener.released()
+            line.mute = False
+            async with asyncio.timeout(PATIENCE_S):
+                await listener.released()
+            await server.heard_by(1)
+
     async def test_given_up_at_any_moment_leaves_none_behind(self, server: RedisLeases) -> None:
         store = server.store()
 

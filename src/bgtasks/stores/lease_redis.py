@@ -141,9 +141,8 @@ return 1
 ASKED_FOR_MS = 60_000
 """How long the word to resign stands."""
 
-
 HEARD = 60.0
-"""Seconds that one wait for a release takes; another follows."""
+"""Seconds of silence after which the connection on which releases are told is made anew."""
 
 
 class RedisLeaseStore:
@@ -209,16 +208,16 @@ class RedisLeaseStore:
 
     async def released(self) -> None:
         """See `LeaseStore`."""
-        if self._listening is None:
-            # That the subscription stands comes as a message too: whatever was released before was not
-            # heard, so whoever waits is to look again.
-            listening = self._client.pubsub()
-            async with calls("redis", self._timeout):
-                await listening.subscribe(self._channel)
-            self._listening = listening
         try:
-            while await self._listening.get_message(timeout=HEARD) is None:
-                pass
+            if self._listening is None:
+                # What was released before the subscription stands was not heard: whoever waits looks again.
+                self._listening = self._client.pubsub()
+                async with calls("redis", self._timeout):
+                    await self._listening.subscribe(self._channel)
+                    while await self._listening.get_message(timeout=self._timeout) is None:
+                        pass
+            elif await self._listening.get_message(timeout=HEARD) is None:
+                await self._deafen()  # a connection that died without a word is silent too
         except BaseException as error:
             await self._deafen()
             if isinstance(error, (redis_errors.RedisError, OSError)):

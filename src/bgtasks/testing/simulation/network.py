@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -239,13 +240,17 @@ class SimulatedPubSub:
             self._network.deliver(self._network.delay(path), lambda: self._subscribed(made))
 
     async def get_message(self, timeout: float | None = 0.0) -> dict[str, str | int] | None:
-        """As redis-py's with `timeout=None`: waits until there is one."""
-        while not self._heard and not self._broken:
-            self._waiting = self._network.loop.create_future()
-            await self._waiting
+        """As redis-py's, with a timeout above zero."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while not self._heard and not self._broken:
+                    self._waiting = self._network.loop.create_future()
+                    await self._waiting
         if self._heard:
             return self._heard.pop(0)
-        raise redis_errors.ConnectionError("Connection closed by server.")
+        if self._broken:
+            raise redis_errors.ConnectionError("Connection closed by server.")
+        return None
 
     def _subscribed(self, made: int) -> None:
         path = self._network.path(self.node)
