@@ -703,6 +703,23 @@ class TestTheClockOfTheServer:
 
             assert not (await store.renew("a", LONG, at + 5, False)).kept
 
+    @pytest.mark.parametrize(
+        ("owner", "kept_for"), [(f"n:{'0a' * 16}", LOST), ("of-another-program", LONG + 10_000)]
+    )
+    @virtual_time
+    async def test_set_back_leaves_nobody_of_whom_all_trace_is_lost_with_the_lease_for_longer_than_one(
+        self, virtual_clock: VirtualClock, owner: str, kept_for: float
+    ) -> None:
+        with virtual_redis(virtual_clock) as client:
+            store = RedisLeaseStore(client, "k")
+            await store.acquire(owner, LONG, LOST)
+            virtual_clock.step_wall(-10_000)
+            await client.delete("{k}:last")
+
+            seen = held(await store.acquire("b", LONG, LOST))
+
+            assert seen.remaining == pytest.approx(kept_for, abs=1)
+
     @virtual_time
     async def test_set_back_counts_no_loss_for_more_than_one_of_unknown_size(
         self, virtual_clock: VirtualClock

@@ -53,7 +53,11 @@ local was = redis.call('HMGET', last,
   'owner', 'token', 'deadline', 'state', 'run_id', 'ended', 'quarantine', 'lease', 'quarantined')
 if holder and holder ~= owner then
   local left, token, length = redis.call('PTTL', lease), '0', nil
-  if was[1] == holder then token, length = was[2], tonumber(was[8]) end
+  if was[1] == holder then
+    token, length = was[2], tonumber(was[8])
+  elseif #(string.match(holder, ':(%x+)$') or '') == 32 then
+    length = math.ceil(ARGV[3] / 1000) -- one of ours, of which all trace was lost
+  end
   if length and left > length then
     -- The clock was set back since: its holder trusts it for its own length, and not for longer.
     redis.call('PEXPIRE', lease, length)
