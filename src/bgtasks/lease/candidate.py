@@ -13,7 +13,7 @@ from bgtasks.clock import Clock
 from bgtasks.contracts import EXPIRED, RELEASED, Granted, Held, LeaseStore
 from bgtasks.errors import BgTasksError
 from bgtasks.lease.bell import Bell
-from bgtasks.lease.line import Line
+from bgtasks.lease.line import LeaseLine
 from bgtasks.lease.times import LeaseTimes
 from bgtasks.lease.witness import ServerClock
 
@@ -70,7 +70,7 @@ class Candidate:
         random: Random,
         new_nonce: Callable[[], str],
         times: LeaseTimes,
-        line: Line,
+        line: LeaseLine,
         witness: ServerClock,
         bell: Bell,
         fresh: bool,

@@ -20,7 +20,7 @@ from bgtasks.events import EventBus, TermLost, TermQuarantined
 from bgtasks.lease.bell import Bell
 from bgtasks.lease.candidate import Candidate, Won
 from bgtasks.lease.crew import Crew
-from bgtasks.lease.line import Line
+from bgtasks.lease.line import LeaseLine
 from bgtasks.lease.term import Term
 from bgtasks.lease.times import LeaseTimes
 from bgtasks.lease.watchdog import Watchdog
@@ -74,7 +74,7 @@ class Elector:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._standing: asyncio.Task[None] | None = None
-        self._line = Line(store, times, bus, clock, self._spawn)
+        self._line = LeaseLine(store, times, bus, clock, self._spawn)
         self._leave: str | None = None
         self._stop_by: float | None = None
         self._for_release = 0.0
