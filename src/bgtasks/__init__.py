@@ -23,6 +23,7 @@ from bgtasks.triggers import Cron, Every, Once, Trigger
 from bgtasks.wiring import Decision
 
 if TYPE_CHECKING:
+    from bgtasks.claims import Claim, current_claim
     from bgtasks.lease import LeaseTimes
     from bgtasks.supervisor import Supervision, TaskSupervisor, WorkerContext, build_supervisor
 
@@ -36,6 +37,7 @@ __all__ = [
     "Breaker",
     "Cancelled",
     "ChatClient",
+    "Claim",
     "Cron",
     "Decision",
     "Deferred",
@@ -63,6 +65,7 @@ __all__ = [
     "background_worker",
     "build_scheduler",
     "build_supervisor",
+    "current_claim",
     "current_run",
     "days",
     "hours",
@@ -70,19 +73,21 @@ __all__ = [
     "seconds",
 ]
 
-_LEADERSHIP = {
+_LATER = {
+    "Claim": "claims",
     "LeaseTimes": "lease",
     "Supervision": "supervisor",
     "TaskSupervisor": "supervisor",
     "WorkerContext": "supervisor",
     "build_supervisor": "supervisor",
+    "current_claim": "claims",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What has to do with leadership is loaded when it is first asked for: many processes never do."""
-    if name not in _LEADERSHIP:
+    """What has to do with other nodes is loaded when it is first asked for: many processes never do."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LEADERSHIP[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

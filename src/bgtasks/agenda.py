@@ -49,6 +49,9 @@ class Agenda(ABC):
     waits_for_end = False
     """Whether the next instant is known only when the run has ended."""
 
+    kept = False
+    """Whether its instants are kept in a store, and claimed there."""
+
     at: datetime | None = None
     fault: str | None = None
 

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from bgtasks.clock import Clock, SystemClock
+from bgtasks.contracts import TaskStore
 from bgtasks.events import EventBus
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry, default_registry
@@ -30,6 +31,8 @@ def build_scheduler(
     exclude: Iterable[str] = (),
     registry: Registry | None = None,
     resources: Mapping[str, Any] | None = None,
+    store: TaskStore | None = None,
+    node_id: str = "",
     clock: Clock | None = None,
     bus: EventBus | None = None,
     random: Random | None = None,
@@ -53,6 +56,7 @@ def build_scheduler(
         registry: The specs to consider; by default the module-level registry after `discover()`, that is
             the built-in tasks, those of entry points, and the program's own.
         resources: Further resources by name, for tasks that say `requires=("name",)`.
+        store: See `BackgroundScheduler`, as `node_id`. Opened when the scheduler starts.
         clock: See `BackgroundScheduler`, as `bus`, `random`, `stop_timeout`, `max_concurrent`, `group_limits`
             and `stall_after`.
 
@@ -66,7 +70,7 @@ def build_scheduler(
         registry.discover()
     clock = clock or SystemClock()
     given = {"redis": redis, "kg_manager": kg_manager, "openrouter": openrouter, "bot_runner": bot_runner}
-    wiring = Wiring({"clock": clock, **given, **further(resources)}, config)
+    wiring = Wiring({"clock": clock, **given, **further(resources)}, config, claims=store is not None)
     scheduler = BackgroundScheduler(
         clock=clock,
         bus=bus,
@@ -76,6 +80,8 @@ def build_scheduler(
         group_limits=group_limits,
         stall_after=stall_after,
         unavailable=_redis_outages() if redis or kg_manager else None,
+        store=store,
+        node_id=node_id,
     )
     left_out = select(registry, only, exclude)
     for spec in registry:

@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 from datetime import datetime
 from random import Random
+from typing import TYPE_CHECKING, Protocol
 
 from bgtasks.agenda import PassedOver
 from bgtasks.clock import Clock, Reading
@@ -25,12 +26,22 @@ from bgtasks.runner import Runner, Unavailable
 from bgtasks.slots import Slots
 from bgtasks.timeline import Timeline
 
-__all__ = ["Dispatcher"]
+if TYPE_CHECKING:
+    from bgtasks.claims.claim import Claim
+
+__all__ = ["Claims", "Dispatcher"]
 
 STOPPED = "the scheduler was stopped"
 LAST_BREATH = 1.0
 """Seconds to admit nothing for, after the host cancelled a run: `asyncio.run` does so at its end, and what
 began then would be destroyed."""
+
+
+class Claims(Protocol):
+    """Claims what is due by a store, and hands it back as a request with a claim."""
+
+    def want(self, job: Job) -> None:
+        """A job is due by the store."""
 
 
 class Dispatcher:
@@ -62,11 +73,16 @@ class Dispatcher:
         self.timeline = Timeline(clock, self._fire, jobs.values)
         self.pauses = Pauses(bus, clock, self.place)
         self.outages = Outages(bus, clock, random, jobs.values, self.place)
+        self.claims: Claims | None = None
         self._loop_ends = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
 
     # -- lifecycle -------------------------------------------------------------------------------
+
+    def cancel(self, run: Run, why: Cancelled) -> None:
+        """Ask one run to end."""
+        self._runner.cancel(run, why)
 
     @property
     def admits(self) -> bool:
@@ -168,6 +184,9 @@ class Dispatcher:
         self._say_if_unscheduled(job)
 
     def _fire(self, job: Job, reading: Reading) -> None:
+        if job.agenda.kept and self.claims is not None:
+            self.claims.want(job)
+            return
         due = job.take(reading)
         if job.agenda.behind is None:
             # The next tick is set before user code begins: nothing it does can take it away.
@@ -225,12 +244,22 @@ class Dispatcher:
             if not self._slots.admit(request):
                 job.waiting = request
                 return
-        self._begin(job, request.due, request.answer)
+        self._begin(job, request.due, request.answer, request.claim)
 
-    def _begin(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
+    def _begin(
+        self,
+        job: Job,
+        due: datetime,
+        answer: asyncio.Future[Outcome] | None = None,
+        claim: Claim | None = None,
+    ) -> None:
         run: Run | None = None
         try:
-            run = Run(job, self._new_run_id(), due, answer)
+            if claim is None:
+                run = Run(job, self._new_run_id(), due, answer)
+            else:
+                run = Run(job, claim.run_id, due, answer)
+                run.claim = claim
             job.run_begins(run)
             if job.entry and job.agenda.waits_for_end:
                 self.timeline.drop(job)  # begun ahead of its instant
@@ -239,7 +268,7 @@ class Dispatcher:
             task = self._runner.begin(run)
         except BaseException as error:  # an id or a task factory of the host's, or an interrupt in a listener
             if run is None or run.outcome is None:
-                self._not_begun(job, due, answer, error)
+                self._not_begun(Request(job, due, answer, claim=claim), error)
             raise
         if task.done():
             return
@@ -248,11 +277,10 @@ class Dispatcher:
             assert self._loop is not None
             self._loop.call_later(HEALTHY, self._seems_healthy, job, run, context=self._context.copy())
 
-    def _not_begun(
-        self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None, error: BaseException
-    ) -> None:
+    def _not_begun(self, request: Request, error: BaseException) -> None:
+        job = request.job
         job.runs = tuple(run for run in job.runs if run.handle is not None and not run.handle.done())
-        self._decline(Request(job, due, answer), f"could not be begun: {type(error).__name__}: {error}")
+        self._decline(request, f"could not be begun: {type(error).__name__}: {error}")
         self._free_slot(job)
         if job.agenda.waits_for_end and not job.runs:
             job.agenda.ended(self._clock.monotonic())
@@ -266,6 +294,8 @@ class Dispatcher:
             return
         was_open = job.open_until
         job.run_ended(run)
+        if run.claim is not None:
+            run.claim.ended(run.outcome or Cancelled(), run.ended - run.began)
         if run.answer is not None and not run.answer.done():
             run.answer.set_result(run.outcome or Cancelled())
         self._loop_ends = run.killed
@@ -289,7 +319,7 @@ class Dispatcher:
             request, job.queued = job.queued, None
             self._admit_soon(request)
         try:
-            if job.wait is not None or isinstance(run.outcome, Deferred):
+            if (job.wait is not None or isinstance(run.outcome, Deferred)) and run.claim is None:
                 self.outages.heed(job, run.outcome)
         finally:
             if job.agenda.waits_for_end or job.wait is not None or job.agenda.behind is not None:
@@ -322,14 +352,15 @@ class Dispatcher:
             return
         job.waiting = None
         # What runs by itself obeys a pause that came while it waited.
-        reason = self.pauses.reason(job, self._clock.monotonic()) if request.answer is None else None
+        unasked = request.answer is None and request.claim is None
+        reason = self.pauses.reason(job, self._clock.monotonic()) if unasked else None
         if reason is not None:
             if request.has_slot:
                 self._free_slot(job)
             self.pauses.put_off(job)
             self._decline(request, reason)
         elif request.has_slot:
-            self._begin(job, request.due, request.answer)
+            self._begin(job, request.due, request.answer, request.claim)
         else:
             self._admit(request)
 

@@ -13,6 +13,7 @@ BgTasksError
 ├── UnsuitableServer                        a server answers but cannot serve us
 │   └── MissingCommand                      it lacks a command, or the module that brings it
 ├── NotLeader (RuntimeError)                 this node may not do what only the leader may
+├── ClaimLost                               this run is another node's to do by now
 ├── Fenced                                  a write with an older token than a server has seen
 ├── EmbeddedServerError                     the embedded server could not be started
 └── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
@@ -28,6 +29,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "BgTasksError",
+    "ClaimLost",
     "ConfigurationError",
     "DuplicateTask",
     "EmbeddedServerError",
@@ -128,6 +130,10 @@ class MissingCommand(UnsuitableServer):
 
 class NotLeader(BgTasksError, RuntimeError):
     """This node is not the leader, or cannot be sure of it, and was asked to do what only the leader may."""
+
+
+class ClaimLost(BgTasksError):
+    """A run of a cluster task is not this process's to do any more: it is offered to another."""
 
 
 class Fenced(BgTasksError):

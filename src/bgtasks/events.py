@@ -24,6 +24,7 @@ __all__ = [
     "ResourceLost",
     "ResourceRegained",
     "RunFinished",
+    "RunLost",
     "RunMissed",
     "RunRetried",
     "RunSkipped",
@@ -97,6 +98,20 @@ class RunMissed(NamedTuple):
     due: datetime
     ticks: int
     reason: str
+
+
+class RunLost(NamedTuple):
+    """A run of a cluster task was found lost: its node was not heard of any more.
+
+    `again` says whether it is offered once more; if not, it was started as often as may be.
+    """
+
+    task: str
+    run_id: str
+    due: datetime
+    node: str
+    attempt: int
+    again: bool
 
 
 class RunRetried(NamedTuple):
@@ -224,6 +239,7 @@ type Event = (
     | RunFinished
     | RunSkipped
     | RunMissed
+    | RunLost
     | RunRetried
     | RunStuck
     | TaskPaused

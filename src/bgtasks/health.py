@@ -11,7 +11,7 @@ from bgtasks.job import Job
 from bgtasks.outcomes import Outcome
 from bgtasks.timeline import LONGEST_SPREAD
 
-__all__ = ["Health", "JobSnapshot", "overdue", "snapshot"]
+__all__ = ["Health", "JobSnapshot", "overdue", "snapshot", "standstill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,12 @@ def snapshot(job: Job, reading: Reading) -> JobSnapshot:
         waiting=_waiting(job),
         fault=job.agenda.fault,
     )
+
+
+def standstill(stalled: tuple[float, str] | None, tolerance: float) -> Iterable[str]:
+    """That the event loop stands still for longer than `tolerance` seconds, and what holds it."""
+    if stalled and stalled[0] > tolerance:
+        yield f"the event loop has stood still for {stalled[0]:.1f} s, held by {stalled[1]}"
 
 
 def overdue(jobs: Iterable[Job], reading: Reading, tolerance: float) -> Iterable[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgtasks.agenda import Agenda
 from bgtasks.backoff import Backoff
@@ -17,6 +17,9 @@ from bgtasks.policies import LATE, POLICY, CatchUp, Policy
 from bgtasks.run import NOTHING, Run, Work
 from bgtasks.spec import TaskFunction
 from bgtasks.triggers import Trigger
+
+if TYPE_CHECKING:
+    from bgtasks.claims.claim import Claim
 
 __all__ = ["Job", "Request", "Wait"]
 
@@ -30,9 +33,12 @@ class Request:
     answer: asyncio.Future[Outcome] | None = None
     since: float | None = None
     has_slot: bool = False
+    claim: Claim | None = None
 
     def decline(self, reason: str) -> None:
         """It will not be run: say so to whoever waits."""
+        if self.claim is not None:
+            self.claim.ended(Skipped(reason), 0.0)
         self.job.last_outcome = skipped = Skipped(reason)
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(skipped)

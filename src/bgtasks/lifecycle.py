@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgtasks.clock import Clock, read
 from bgtasks.dispatcher import Dispatcher
@@ -18,7 +18,13 @@ from bgtasks.errors import BgTasksError
 from bgtasks.events import EventBus, SchedulerStopped
 from bgtasks.stall import StallWatch
 
+if TYPE_CHECKING:
+    from bgtasks.claims import Desk
+
 __all__ = ["Lifecycle"]
+
+LEAST = 0.5
+"""Seconds that saying goodbye to a store may take, whatever the stop took."""
 
 
 class Lifecycle:
@@ -28,11 +34,19 @@ class Lifecycle:
     those that swallowed it, name those that would not end.
     """
 
-    def __init__(self, bus: EventBus, clock: Clock, dispatcher: Dispatcher, watch: StallWatch | None) -> None:
+    def __init__(
+        self,
+        bus: EventBus,
+        clock: Clock,
+        dispatcher: Dispatcher,
+        watch: StallWatch | None,
+        desk: Desk | None = None,
+    ) -> None:
         self._bus = bus
         self._clock = clock
         self._dispatcher = dispatcher
         self._watch = watch
+        self._desk = desk
         self.loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._stopping: asyncio.Task[None] | None = None
@@ -76,6 +90,8 @@ class Lifecycle:
             raise
         if self._watch is not None:
             self._watch.start(loop, self._context)
+        if self._desk is not None:
+            self._desk.open(loop, self._context)
         self._end = self._loop_ends(stop_timeout)
         with suppress(StopIteration):  # its first step: from now on asyncio knows of it
             self._end.asend(None).send(None)
@@ -139,10 +155,16 @@ class Lifecycle:
                 self._dispatcher.cancel_all()
                 if pending := self._dispatcher.in_progress():
                     await asyncio.wait(pending, timeout=timeout / 2)
+            await self._take_leave(timeout - (self._clock.monotonic() - began))
         finally:
             self.loop = self._stopping = None
         self._dispatcher.outages.clear()
         self._bus.emit(SchedulerStopped(self._dispatcher.unfinished, self._clock.monotonic() - began))
+
+    async def _take_leave(self, seconds: float) -> None:
+        """Tell a store how the last runs ended."""
+        if self._desk is not None:
+            await self._desk.close(max(LEAST, seconds))
 
     def _stop_ended(self, task: asyncio.Task[None]) -> None:
         """If a host that ends its event loop cancelled the stop, there is no time to wait for anything."""
@@ -181,3 +203,5 @@ class Lifecycle:
         self.loop = self._stopping = None
         self._close()
         self._dispatcher.forget()
+        if self._desk is not None:
+            self._desk.forget()

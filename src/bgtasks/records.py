@@ -169,6 +169,7 @@ class Tick(NamedTuple):
             `due`.
         overlap: What to do while a run of the job is in progress.
         attempts: How often it is started at most, if its node dies.
+        late: It is caught up with, one run after the other: while one is in progress it stays due.
     """
 
     job_id: UUID
@@ -179,6 +180,7 @@ class Tick(NamedTuple):
     missed: str = ""
     overlap: Overlap = Overlap.SKIP
     attempts: int = 3
+    late: bool = False
 
 
 class Offer(NamedTuple):

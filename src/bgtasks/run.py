@@ -10,11 +10,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgtasks.outcomes import Cancelled, Outcome, TimedOut
 from bgtasks.policies import POLICY, Policy
 from bgtasks.spec import TaskFunction
+
+if TYPE_CHECKING:
+    from bgtasks.claims.claim import Claim
 
 __all__ = ["NOTHING", "NewRunId", "Run", "Work", "current_run", "run_ids"]
 
@@ -59,6 +62,7 @@ class Run:
         limit: Seconds after which it is asked to end, or asked again; None while nobody keeps the time.
         asked: How often the present attempt was asked to end.
         answer: Who waits for its outcome.
+        claim: What makes it this process's to do, if it is a cluster task's.
     """
 
     # What most runs never change costs nothing when one is made.
@@ -69,6 +73,7 @@ class Run:
     handle: asyncio.Task[Outcome] | None = None
     asked = 0
     limit: float | None = None
+    claim: Claim | None = None
     rests = stuck = killed = overtaken = False
 
     def __init__(

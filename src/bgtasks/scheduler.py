@@ -10,15 +10,15 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from bgtasks.agenda import Agenda, agenda
 from bgtasks.clock import Clock, SystemClock, read
+from bgtasks.contracts import TaskStore
 from bgtasks.dispatcher import Dispatcher
 from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask, UnknownTask
 from bgtasks.events import EventBus, SchedulerStarted
-from bgtasks.health import Health, JobSnapshot, overdue, snapshot
+from bgtasks.health import Health, JobSnapshot, overdue, snapshot, standstill
 from bgtasks.job import Job, Request
 from bgtasks.lifecycle import Lifecycle
 from bgtasks.outcomes import Outcome, Skipped
@@ -26,10 +26,13 @@ from bgtasks.policies import POLICY, Breaker, Policy, Retry, policy
 from bgtasks.run import NOTHING, NewRunId, current_run, run_ids
 from bgtasks.runner import Unavailable
 from bgtasks.slots import Slots
-from bgtasks.spec import Spec, TaskFunction, TaskSpec, WorkerSpec, check_name, delay, place
+from bgtasks.spec import Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, check_call, check_name, delay, place
 from bgtasks.stall import StallWatch
 from bgtasks.triggers import Every, Interval, Trigger, as_trigger, parse, parse_delay
-from bgtasks.wiring import Decision, Wired
+from bgtasks.wiring import Decision, Decisions, Wired
+
+if TYPE_CHECKING:
+    from bgtasks.claims import Desk
 
 __all__ = ["BackgroundScheduler"]
 
@@ -50,6 +53,9 @@ class BackgroundScheduler:
         stall_after: Seconds without a turn after which the event loop counts as stalled and what holds it is
             named; None watches nothing. Only real time is watched: not where a `clock` was given.
         new_run_id: Makes a run's id; unique ids by default.
+        store: Where the ticks of tasks with `scope="cluster"` are claimed, so that each is started on exactly
+            one node; without one they are this process's alone.
+        node_id: What this process is called in the store; by default host and process id.
         unavailable: Tells which errors of a task mean that a server does not answer; it gets the error
             and the names of what the task was given. `ResourceUnavailable` always means that.
 
@@ -73,6 +79,8 @@ class BackgroundScheduler:
         stall_after: Interval | None = 1.0,
         new_run_id: NewRunId | None = None,
         unavailable: Unavailable | None = None,
+        store: TaskStore | None = None,
+        node_id: str = "",
     ) -> None:
         self.bus = bus if bus is not None else EventBus()
         self.stop_timeout = parse(stop_timeout, "stop_timeout")
@@ -80,7 +88,7 @@ class BackgroundScheduler:
         self._random = random or Random()
         self._own_random = random is None
         self._jobs: dict[str, Job] = {}
-        self._decisions: dict[tuple[str, str], Decision] = {}
+        self._decisions = Decisions()
         self._dispatcher = Dispatcher(
             bus=self.bus,
             clock=self._clock,
@@ -90,11 +98,24 @@ class BackgroundScheduler:
             new_run_id=new_run_id or run_ids(),
             jobs=self._jobs,
         )
+        self._desk: Desk | None = None
+        if store is not None:
+            from bgtasks.claims import Desk  # loaded where there is something to claim
+
+            self._desk = self._dispatcher.claims = Desk(
+                store,
+                self._dispatcher,
+                node_id=node_id,
+                bus=self.bus,
+                clock=self._clock,
+                random=self._random,
+                new_id=new_run_id,
+            )
         self._limited_groups = set[str | None](group_limits or {})
         self._watch = None
         if stall_after is not None and isinstance(self._clock, SystemClock):
             self._watch = StallWatch(parse(stall_after, "stall_after"), self.bus.emit)
-        self._lifecycle = Lifecycle(self.bus, self._clock, self._dispatcher, self._watch)
+        self._lifecycle = Lifecycle(self.bus, self._clock, self._dispatcher, self._watch, self._desk)
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -104,9 +125,9 @@ class BackgroundScheduler:
         by_hand = (
             Decision(name=job.name, when=str(job.trigger))
             for job in tuple(self._jobs.values())
-            if not job.removed and not {("task", job.name), ("worker", job.name)} & self._decisions.keys()
+            if not job.removed and not self._decisions.knows(job.name)
         )
-        return (*self._decisions.values(), *by_hand)
+        return (*self._decisions, *by_hand)
 
     @property
     def running(self) -> bool:
@@ -145,16 +166,15 @@ class BackgroundScheduler:
         answer, are as they should be. Any thread may ask.
         """
         within = parse_delay(tolerance, "tolerance")
-        problems: list[str] = []
         if not self.running:
-            problems.append("the scheduler is not running: it was not started, or was stopped")
-        else:
-            if (stalled := self._watch and self._watch.stalled) and stalled[0] > within:
-                problems.append(
-                    f"the event loop has stood still for {stalled[0]:.1f} s, held by {stalled[1]}"
-                )
-            problems.extend(overdue(tuple(self._jobs.values()), read(self._clock), within))
-        return Health(not problems, tuple(problems), self.lag)
+            stopped = "the scheduler is not running: it was not started, or was stopped"
+            return Health(False, (stopped,), self.lag)
+        stalled = self._watch.stalled if self._watch is not None else None
+        problems = (
+            *standstill(stalled, within),
+            *overdue(tuple(self._jobs.values()), read(self._clock), within),
+        )
+        return Health(not problems, problems, self.lag)
 
     def register(
         self,
@@ -191,12 +211,7 @@ class BackgroundScheduler:
             DuplicateTask: The name is taken.
         """
         check_name(name)
-        if not callable(func):
-            raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
-        if type(args) is not tuple and (isinstance(args, str) or not isinstance(args, Iterable)):
-            raise InvalidTask(f'"{name}": args are a tuple of arguments, not {args!r}')
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise InvalidTask(f'"{name}": kwargs are a mapping of names to arguments, not {kwargs!r}')
+        check_call(name, func, args, kwargs)
         trigger = as_trigger(interval)
         policies = policy(name, overlap, catch_up, timeout, retry, breaker, group)
         self._add(
@@ -221,12 +236,13 @@ class BackgroundScheduler:
         if isinstance(verdict, Wired):
             task = spec if isinstance(spec, TaskSpec) else None
             policies = task.policy if task else POLICY
+            claimed = task is not None and task.scope is Scope.CLUSTER and self._desk is not None
             self._add(
                 Job(
                     spec.name,
                     spec.func,
                     verdict.trigger,
-                    self._agenda(verdict.trigger, policies, task.jitter if task else 0.0),
+                    self._agenda(verdict.trigger, policies, task.jitter if task else 0.0, claimed=claimed),
                     policies,
                     kwargs=verdict.kwargs,
                     initial_delay=task.initial_delay if task else 0.0,
@@ -237,17 +253,21 @@ class BackgroundScheduler:
 
     def keep(self, decision: Decision) -> None:
         """Keep a row for something that does not run here."""
-        self._decisions.setdefault((decision.kind, decision.name), decision)
+        self._decisions.keep(decision)
 
     def _add(self, job: Job) -> None:
         if (held := self._jobs.get(job.name)) is not None:
             going = "its last run, which was told to end and is still going"
             raise DuplicateTask(job.name, going if held.removed else place(held.func), place(job.func))
         self._jobs[job.name] = job
+        if self._desk is not None and job.agenda.kept:
+            self._desk.add(job)
         if self.running:
             self._dispatcher.add(job, read(self._clock), job.initial_delay)
 
-    def _agenda(self, trigger: Trigger, policies: Policy, jitter: float) -> Agenda:
+    def _agenda(self, trigger: Trigger, policies: Policy, jitter: float, *, claimed: bool = False) -> Agenda:
+        if claimed and self._desk is not None:
+            return self._desk.agenda(policies.catch_up)
         return agenda(trigger, policies.catch_up, jitter, self._random, self._clock)
 
     # -- what it can be told ---------------------------------------------------------------------
@@ -292,7 +312,10 @@ class BackgroundScheduler:
         if run is not None and run in job.runs:
             raise BgTasksError(f'"{name}" cannot wait for a run of itself')
         answer: asyncio.Future[Outcome] = loop.create_future()
-        self._dispatcher.offer(Request(job, self._clock.now(), answer))
+        if self._desk is not None and job.agenda.kept:
+            self._desk.run_now(job, answer)
+        else:
+            self._dispatcher.offer(Request(job, self._clock.now(), answer))
         return await answer
 
     def reschedule(self, name: str, interval: Interval | Trigger) -> None:
@@ -308,10 +331,12 @@ class BackgroundScheduler:
             raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
         trigger = as_trigger(interval)
         job.trigger = trigger
-        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter)
-        if (row := self._decisions.get(("task", name))) is not None:
-            self._decisions["task", name] = row._replace(when=str(trigger))
-        if self.running:
+        kept = job.agenda.kept
+        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter, claimed=kept)
+        self._decisions.rescheduled(name, str(trigger))
+        if self._desk is not None and kept:
+            self._desk.add(job)
+        elif self.running:
             reading = read(self._clock)
             self._dispatcher.add(job, reading, trigger.seconds if isinstance(trigger, Every) else 0.0)
 
@@ -325,8 +350,9 @@ class BackgroundScheduler:
         """
         job = self._job(name)
         self._dispatcher.retire(job)
-        for kind in ("task", "worker"):
-            self._decisions.pop((kind, name), None)
+        if self._desk is not None:
+            self._desk.drop(job)
+        self._decisions.drop(name)
         if runs := self._dispatcher.in_progress(job):
             await asyncio.wait(runs, timeout=self.stop_timeout)
 
@@ -356,8 +382,7 @@ class BackgroundScheduler:
                 'group_limits names "%s", which is the group of no task', group
             )
         workers = sum(job.is_worker for job in jobs)
-        rows = self._decisions.values()
-        left_out = tuple((row.name, row.reason) for row in rows if row.reason is not None)
+        left_out = tuple((row.name, row.reason) for row in self._decisions if row.reason is not None)
         self.bus.emit(SchedulerStarted(len(jobs) - workers, workers, left_out))
 
     async def stop(self, drain: Interval = 0.0) -> None:
@@ -383,7 +408,5 @@ class BackgroundScheduler:
         await self.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()

@@ -7,7 +7,7 @@ resources and does no I/O; the wiring turns it into something that can run, or i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ __all__ = [
     "TaskSpec",
     "WorkerSpec",
     "as_restart",
+    "check_call",
     "check_name",
     "days",
     "delay",
@@ -228,6 +229,16 @@ def check_name(name: object) -> None:
     """Raise `InvalidTask` unless a task can be called `name`: one line of text, and not nothing."""
     if not isinstance(name, str) or not name or not name.isprintable():
         raise InvalidTask(f'a task needs a name, not {name!r}: name="my_task"')
+
+
+def check_call(name: str, func: object, args: object, kwargs: object) -> None:
+    """Raise `InvalidTask` unless `func` can be called with `args` and `kwargs`, as far as that shows."""
+    if not callable(func):
+        raise InvalidTask(f'"{name}": {func!r} cannot be called; give a coroutine function')
+    if type(args) is not tuple and (isinstance(args, str) or not isinstance(args, Iterable)):
+        raise InvalidTask(f'"{name}": args are a tuple of arguments, not {args!r}')
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise InvalidTask(f'"{name}": kwargs are a mapping of names to arguments, not {kwargs!r}')
 
 
 def delay(task: str, label: str, value: Interval) -> float:

@@ -7,7 +7,7 @@ bodies, and the scheduler does not look at resources.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bgtasks.contracts import Absent, StrictConfig
@@ -17,7 +17,7 @@ from bgtasks.registry import Registry
 from bgtasks.spec import RESOURCES, Scope, Spec, TaskSpec, WorkerSpec, parameters
 from bgtasks.triggers import Every, Trigger, spoken
 
-__all__ = ["CHAT_LLM_FLAG", "Decision", "Wired", "Wiring", "further", "select"]
+__all__ = ["CHAT_LLM_FLAG", "Decision", "Decisions", "Wired", "Wiring", "further", "select"]
 
 CHAT_LLM_FLAG = "background_scheduler_chat_llm_enabled"
 
@@ -66,6 +66,34 @@ class Decision(NamedTuple):
         return self.reason is None
 
 
+class Decisions:
+    """The rows of a scheduler, one for each task and worker that is known to it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Decision] = {}
+
+    def __iter__(self) -> Iterator[Decision]:
+        return iter(tuple(self._rows.values()))
+
+    def keep(self, row: Decision) -> None:
+        """Keep a row, unless there is one for it."""
+        self._rows.setdefault((row.kind, row.name), row)
+
+    def knows(self, name: str) -> bool:
+        """Whether a task or worker of this name has a row."""
+        return ("task", name) in self._rows or ("worker", name) in self._rows
+
+    def rescheduled(self, name: str, when: str) -> None:
+        """A task has another trigger."""
+        if (row := self._rows.get(("task", name))) is not None:
+            self._rows["task", name] = row._replace(when=when)
+
+    def drop(self, name: str) -> None:
+        """A task or worker is no more."""
+        for kind in ("task", "worker"):
+            self._rows.pop((kind, name), None)
+
+
 class Wiring:
     """Judges specs against one set of resources and one config.
 
@@ -73,9 +101,11 @@ class Wiring:
         resources: Name to object. None and `Absent(reason)` count as not given.
         config: Any object with attributes, a mapping, or None. A config that says `strict_names`
             (our own `Settings`) makes an unknown flag an error instead of "off".
+        claims: Whether ticks of cluster tasks are claimed in a store.
     """
 
-    def __init__(self, resources: Mapping[str, Any], config: Any = None) -> None:
+    def __init__(self, resources: Mapping[str, Any], config: Any = None, *, claims: bool = False) -> None:
+        self._claims = claims
         self._resources = {"config": config, **resources}
         self._config = config
         self._warned: set[str] = set()
@@ -92,7 +122,8 @@ class Wiring:
             reasons.append(trigger)
         if reasons or isinstance(trigger, str):
             return Skipped("; ".join(dict.fromkeys(reasons)))
-        note = "cluster scope within this process only" if spec.scope is Scope.CLUSTER else None
+        alone = spec.scope is Scope.CLUSTER and not self._claims
+        note = "cluster scope within this process only" if alone else None
         return Wired(self._arguments(spec), trigger, note)
 
     def switched_off(self, spec: Spec) -> bool:

@@ -219,9 +219,9 @@ def test_a_resource_that_has_an_argument_of_its_own_is_not_given_twice(registry:
 
 
 def test_an_argument_of_a_later_version_is_an_ordinary_type_error(registry: Registry) -> None:
-    later: dict[str, Any] = {"store": "redis://localhost"}
+    later: dict[str, Any] = {"executor": "taskiq"}
 
-    with pytest.raises(TypeError, match="unexpected keyword argument 'store'"):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'executor'"):
         build_scheduler(registry=registry, **later)
 
 

@@ -24,6 +24,7 @@ from bgtasks.events import (
     ResourceLost,
     ResourceRegained,
     RunFinished,
+    RunLost,
     RunMissed,
     RunRetried,
     RunSkipped,
@@ -77,6 +78,7 @@ class LogListener:
             RunSkipped: self._run_skipped,
             RunMissed: self._run_missed,
             RunRetried: self._run_retried,
+            RunLost: self._run_lost,
             RunStuck: self._run_stuck,
             TaskPaused: self._task_paused,
             TaskResumed: self._task_resumed,
@@ -194,6 +196,12 @@ class LogListener:
         if row.count > 1:
             fields["times"] = row.count
         self._log.log(level, text, task=task, **fields)
+
+    def _run_lost(self, event: RunLost) -> None:
+        said = "run lost with its node; offered again" if event.again else "run lost with its node; given up"
+        (self._log.warning if event.again else self._log.error)(
+            said, task=event.task, run_id=event.run_id, node=event.node, attempt=event.attempt
+        )
 
     def _run_stuck(self, event: RunStuck) -> None:
         self._log.error(

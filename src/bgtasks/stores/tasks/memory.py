@@ -124,6 +124,8 @@ class MemoryTaskStore:
             return Refused(job.id, Refusal.DISABLED, job.next_run_at)
         if job.next_run_at != tick.due:
             return Refused(job.id, Refusal.TAKEN, job.next_run_at)
+        if tick.late and self._runs.going(job.id):
+            return Refused(job.id, Refusal.BUSY, job.next_run_at)
         following = _after_interval(job, now) if job.interval_minutes is not None else tick.following
         job = self._jobs.put(replace(job, next_run_at=following))
         if tick.missed:

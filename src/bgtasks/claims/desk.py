@@ -1,0 +1,346 @@
+"""Where cluster tasks are claimed, and where the end of their runs is told.
+
+All that is to be said to the store is gathered while a call is on its way, and said in the next one: a
+hundred tasks that are due at once cost one call. Nothing here runs anything; the dispatcher does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import socket
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import datetime
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from bgtasks.claims.claim import Claim
+from bgtasks.claims.declared import declared, job_id
+from bgtasks.claims.ending import ending
+from bgtasks.claims.offers import Offers, first, why
+from bgtasks.claims.plan import Plan, plan
+from bgtasks.claims.session import Session
+from bgtasks.claims.stored import Stored
+from bgtasks.clock import Clock
+from bgtasks.contracts import TaskStore
+from bgtasks.errors import BgTasksError
+from bgtasks.events import EventBus, RunLost, RunMissed, RunSkipped
+from bgtasks.job import Job, Request
+from bgtasks.lease import LeaseTimes
+from bgtasks.outcomes import Cancelled, Deferred, Outcome
+from bgtasks.policies import CatchUp
+from bgtasks.records import Beat, Claimed, Ending, JobRow, Refusal, Refused, SessionRow, Tick
+from bgtasks.run import NewRunId, run_ids
+
+if TYPE_CHECKING:
+    from bgtasks.dispatcher import Dispatcher
+
+__all__ = ["Desk"]
+
+ATTEMPTS = 3
+"""How often a tick is started at most, if its node dies."""
+
+
+class Desk:
+    """Claims what is due for the cluster tasks of this process.
+
+    Args:
+        dispatcher: Runs what was claimed.
+        node_id: What this process is called, for people; by default host and process id.
+        new_id: Makes the ids of sessions and of runs.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        dispatcher: Dispatcher,
+        *,
+        node_id: str,
+        bus: EventBus,
+        clock: Clock,
+        random: Random,
+        new_id: NewRunId | None = None,
+        times: LeaseTimes | None = None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._node_id = node_id or f"{socket.gethostname()}-{os.getpid()}"
+        self._bus = bus
+        self._clock = clock
+        self._random = random
+        self._new_run_id = new_id or run_ids()
+        self.session = Session(
+            store,
+            self._describe,
+            bus=bus,
+            clock=clock,
+            random=random,
+            new_id=new_id or _session_id,
+            heard=self._heard,
+            lost=self._lost,
+            **({} if times is None else {"times": times}),
+        )
+        self._store = store
+        self._jobs: dict[UUID, Job] = {}
+        self._undeclared: dict[UUID, Job] = {}
+        self._wanted: dict[UUID, Job] = {}
+        self._endings: dict[str, Ending] = {}
+        self._offers = Offers(self.session, bus, random, self._new_run_id, self._spawn, self._talk)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+        self._talking: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- lifecycle -------------------------------------------------------------------------------
+
+    def add(self, job: Job) -> None:
+        """Take care of a cluster task."""
+        self._jobs[job_id(job.name)] = self._undeclared[job_id(job.name)] = job
+        if self._loop is not None:
+            self._talk()
+
+    def agenda(self, catch_up: CatchUp) -> Stored:
+        """What a cluster task's agenda is."""
+        return Stored(catch_up)
+
+    def drop(self, job: Job) -> None:
+        """This process has the task no more; others may."""
+        for each in (self._jobs, self._undeclared, self._wanted):
+            each.pop(job_id(job.name), None)
+        self._offers.drop(job)
+
+    def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        """Begin to claim, in this event loop."""
+        if not self._jobs:
+            return
+        self._loop, self._context = loop, context
+        self._undeclared = dict(self._jobs)
+        self._wanted.clear()
+        self._offers.clear()
+        self.session.open(loop, context)
+
+    async def close(self, within: float) -> None:
+        """Say how the last runs ended, and leave; what is not said by then expires with the session."""
+        if self._loop is None:
+            return
+        until = self._clock.monotonic() + within
+        self._wanted.clear()
+        self._undeclared.clear()
+        self._offers.clear()
+        if self._endings:
+            self._talk()
+        if self._talking is not None:
+            await asyncio.wait((self._talking,), timeout=within)
+            self._talking.cancel()
+        await self.session.close(max(0.0, until - self._clock.monotonic()))
+        self._loop = self._talking = None
+
+    def forget(self) -> None:
+        """Let go of an event loop that was closed."""
+        self._loop = self._talking = None
+        self._endings.clear()
+        self.session.forget()
+
+    # -- what is due -----------------------------------------------------------------------------
+
+    def want(self, job: Job) -> None:
+        """A job is due by the store: claim it."""
+        job.agenda.due = None
+        if job.paused is None and not job.removed:
+            self._wanted[job_id(job.name)] = job
+            self._talk()
+
+    def run_now(self, job: Job, answer: asyncio.Future[Outcome]) -> None:
+        """Run a job beside its schedule, here if it can be had; `answer` is told the outcome."""
+        assert self._loop is not None
+        self._offers.want(job, self._now(), answer)
+
+    def _heard(self, beat: Beat) -> None:
+        for row in beat.due:
+            job = self._jobs.get(row.id)
+            if job is not None and row.id not in self._wanted:
+                self._see(job, row)
+        for offer in beat.offers:
+            if (job := self._jobs.get(offer.job_id)) is not None:
+                self._offers.take(job, offer)
+        for job in self._jobs.values():
+            for run in job.runs:
+                if run.claim is not None and run.claim.run_id in beat.unwanted:
+                    self._dispatcher.cancel(run, Cancelled("its next run is due, or it was removed"))
+        for lost in beat.lost:
+            again = lost.attempt < lost.attempts
+            self._bus.emit(RunLost(lost.job_type, lost.id, lost.due, lost.node_id or "", lost.attempt, again))
+        self._talk()
+
+    def _lost(self, why: str) -> None:
+        """The session is over: what it claimed is not ours any more, and what is due is seen by the next."""
+        self._wanted.clear()
+        self._offers.clear()
+        for job in self._jobs.values():
+            job.agenda.due = None
+            self._dispatcher.place(job)
+            for run in job.runs:
+                if run.claim is not None:
+                    self._dispatcher.cancel(run, Cancelled(why))
+        self.session.beat_now()
+
+    def _see(self, job: Job, row: JobRow) -> None:
+        at = row.next_run_at if row.enabled else None
+        assert isinstance(job.agenda, Stored)
+        job.agenda.see(row, None if at is None else self.session.mono(at))
+        job.failures = row.failures
+        self._dispatcher.place(job)
+
+    def _now(self) -> datetime:
+        return self.session.now(self._clock.monotonic())
+
+    # -- what is told ----------------------------------------------------------------------------
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether a claim is this process's at this moment."""
+        return claim.session == self.session.id and self.session.holds
+
+    def remaining(self, claim: Claim) -> float:
+        """Seconds for which it is."""
+        return self.session.remaining if self.holds(claim) else 0.0
+
+    def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        """The run of a claim is over."""
+        self._endings[claim.run_id] = ending(claim, outcome, seconds)
+        if isinstance(outcome, Deferred) and outcome.resource is not None:
+            if (job := self._jobs.get(claim.job_id)) is not None and self._loop is not None:
+                self._offers.want_later(job, claim.attempt, self._now)
+        else:
+            self._offers.reached(claim.job_id)
+        self._talk()
+
+    def _talk(self) -> None:
+        """Say what is to be said, from a callback of its own: what is due at once is said in one call."""
+        if self._loop is not None and (self._talking is None or self._talking.done()):
+            self._talking = self._spawn(self._say(), "claims")
+
+    async def _say(self) -> None:
+        try:
+            while True:
+                if self._endings:
+                    await self._finish()
+                elif not self.session.holds:
+                    return  # the next beat begins anew
+                elif self._undeclared:
+                    await self._declare()
+                elif self._offers:
+                    for job, claimed, answer in await self._offers.accept():
+                        self._begin(job, claimed, self.session.id, answer)
+                elif self._wanted:
+                    await self._claim()
+                else:
+                    return
+        except BgTasksError:
+            return  # said by the session, whose next beat begins anew
+
+    async def _finish(self) -> None:
+        said = first(self._endings)
+        await self.session.ask(self._store.finish(list(said.values())))
+        for run_id in said:
+            del self._endings[run_id]
+
+    async def _declare(self) -> None:
+        for job in list(first(self._undeclared).values()):
+            try:
+                row = await declared(job, self._store, self.session.ask, self._now)
+            except BgTasksError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
+                self._fault(job, error)
+            else:
+                self._see(job, row)
+            self._undeclared.pop(job_id(job.name), None)
+
+    async def _claim(self) -> None:
+        session, said = self.session.id, list(first(self._wanted).items())
+        now, asked = self._now(), list[tuple[Job, JobRow, Plan, Tick]]()
+        for each, job in said:
+            if (planned := self._plan(job, now)) is None:
+                del self._wanted[each]
+            else:
+                asked.append(planned)
+        answers = await self.session.ask(self._store.claim(session, [tick for *_, tick in asked]))
+        for each, _ in said:
+            self._wanted.pop(each, None)
+        for one, answer in zip(asked, answers, strict=True):
+            self._answered(*one, answer, session)
+
+    def _plan(self, job: Job, now: datetime) -> tuple[Job, JobRow, Plan, Tick] | None:
+        assert isinstance(job.agenda, Stored)
+        row = job.agenda.row
+        if row is None or row.next_run_at is None:
+            return None
+        due, catch_up = row.next_run_at, job.policy.catch_up
+        try:
+            planned = plan(job.trigger, catch_up, due, now, row.anchor)
+        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
+            self._fault(job, error)
+            return None
+        behind = catch_up is CatchUp.ALL and planned.following is not None and planned.following <= now
+        tick = Tick(
+            row.id,
+            due,
+            planned.following,
+            self._new_run_id(),
+            planned.runs_for,
+            planned.missed,
+            job.policy.overlap,
+            ATTEMPTS,
+            behind,
+        )
+        return job, row, planned, tick
+
+    def _fault(self, job: Job, error: Exception) -> None:
+        """A trigger that failed is not asked again."""
+        assert isinstance(job.agenda, Stored)
+        job.agenda.fault = f"its trigger raised {type(error).__name__}: {error}"
+        self._dispatcher.place(job)
+
+    def _answered(
+        self, job: Job, row: JobRow, planned: Plan, tick: Tick, answer: Claimed | Refused, session: str
+    ) -> None:
+        if isinstance(answer, Claimed) or answer.why is Refusal.MISSED:
+            if planned.ticks:
+                self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
+        elif answer.why is Refusal.NO_SESSION:
+            self.session.beat_now()
+            return
+        if isinstance(answer, Claimed):
+            following = None if row.interval_minutes is not None else tick.following
+            self._see(job, replace(row, next_run_at=following, last_run_at=self._now()))
+            self._begin(job, answer, session)
+            return
+        if answer.run_id is not None:
+            self._bus.emit(RunSkipped(job.name, tick.due, why(answer)))
+        kept = answer.why not in (Refusal.DISABLED, Refusal.GONE)
+        self._see(job, replace(row, next_run_at=answer.next_run_at if kept else None))
+
+    def _begin(
+        self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
+    ) -> None:
+        claim = Claim(claimed, f"claim:{job.name}", session, self)
+        self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
+
+    def _describe(self, session: str) -> SessionRow:
+        names = tuple(job.name for job in self._jobs.values())
+        return SessionRow(id=session, node_id=self._node_id, wired=names, known=names)
+
+    def _spawn(self, call: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        assert self._loop is not None
+        task = asyncio.Task(
+            call, loop=self._loop, name=f"bgtasks:claims:{what}", context=self._context.copy()
+        )
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _session_id() -> str:
+    return os.urandom(16).hex()

@@ -1,0 +1,49 @@
+"""How the end of a run is written down."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from bgtasks.claims.claim import Claim
+from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
+from bgtasks.records import Ending, RunStatus
+
+__all__ = ["ending"]
+
+LONGEST = 4_000
+"""Characters of a result, or of a reason, that are kept."""
+
+
+def ending(claim: Claim, outcome: Outcome, seconds: float) -> Ending:
+    """What a store keeps of an outcome. A run that was cut short is to be offered again."""
+    status, result, why, again = RunStatus.SUCCESS, None, None, False
+    match outcome:
+        case Done(value):
+            result = _json(value)
+        case Skipped(reason):
+            status, why = RunStatus.SKIPPED, reason
+        case Deferred(reason):
+            status, why = RunStatus.SKIPPED, f"not now: {reason}"
+        case Failed() as failed:
+            status, why = RunStatus.FAILED, failed.reason
+        case TimedOut() as timed_out:
+            status, why = RunStatus.TIMED_OUT, timed_out.reason
+        case Cancelled(reason):
+            status, why, again = RunStatus.LOST, f"cancelled: {reason}", True
+        case Missed(reason):
+            status, why = RunStatus.SKIPPED, reason
+    return Ending(
+        claim.run_id, claim.token, status, round(seconds * 1000), result, why and why[:LONGEST], again
+    )
+
+
+def _json(value: Any) -> str | None:
+    """A result as JSON, cut to size; what is no JSON is kept as it would be shown."""
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        text = json.dumps(repr(value)[:LONGEST], ensure_ascii=False)
+    return text if len(text) <= LONGEST else json.dumps(text[:LONGEST] + "…", ensure_ascii=False)

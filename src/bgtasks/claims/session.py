@@ -1,0 +1,202 @@
+"""The session of this process with a store: kept alive by beats, and trusted no longer than the last one.
+
+A claim lasts as long as the session that made it. Trust is counted as a leader's is (`LeaseTimes`): from
+before a beat was sent, less a bound on how far two clocks may run apart, less a margin in which runs end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+from bgtasks.backoff import Backoff
+from bgtasks.clock import Clock
+from bgtasks.contracts import TaskStore
+from bgtasks.errors import BgTasksError
+from bgtasks.events import EventBus
+from bgtasks.lease import LeaseTimes
+from bgtasks.line import Line
+from bgtasks.records import Beat, SessionRow
+
+__all__ = ["Session"]
+
+TIMES = LeaseTimes(lease=15.0, renew=3.0, attempt=2.0, margin=3.0)
+"""How long a session lives without a beat, and how often it beats."""
+
+
+class Session:
+    """Keeps this process known to a store.
+
+    Args:
+        describe: What this process is called, has wired and knows of; its id is drawn here.
+        heard: Called with what each beat was answered.
+        lost: Called with the reason when the session is not trusted any more: its claims are void.
+    """
+
+    def __init__(
+        self,
+        store: TaskStore,
+        describe: Callable[[str], SessionRow],
+        *,
+        bus: EventBus,
+        clock: Clock,
+        random: Random,
+        new_id: Callable[[], str],
+        heard: Callable[[Beat], None],
+        lost: Callable[[str], None],
+        times: LeaseTimes = TIMES,
+    ) -> None:
+        self.store = store
+        self.times = times
+        self.id = ""
+        self._describe = describe
+        self._clock = clock
+        self._random = random
+        self._new_id = new_id
+        self._heard = heard
+        self._lost = lost
+        self._line = Line("the task store", "store", times.attempt, bus, clock, self._spawn)
+        self._trusted_until = float("-inf")
+        self._offset = (datetime.fromtimestamp(0, UTC), 0.0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context = contextvars.Context()
+        self._keeping: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._again = asyncio.Event()
+
+    @property
+    def holds(self) -> bool:
+        """Whether what this session claimed is still its own, by this node's clock and at this moment."""
+        return bool(self.id) and self._clock.monotonic() < self._trusted_until
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it is, if no further beat is answered."""
+        return max(0.0, self._trusted_until - self._clock.monotonic()) if self.id else 0.0
+
+    def now(self, mono: float) -> datetime:
+        """The store's time at an instant of this node's clock; known once a beat was answered."""
+        at, then = self._offset
+        return at + timedelta(seconds=mono - then)
+
+    def mono(self, at: datetime) -> float:
+        """The instant of this node's clock at a time of the store's."""
+        then, mono = self._offset
+        return mono + (at - then).total_seconds()
+
+    def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
+        """Begin to beat, in this event loop."""
+        self._loop, self._context = loop, context
+        self._again = asyncio.Event()
+        self._keeping = self._spawn(self._keep(), "beat")
+
+    def beat_now(self) -> None:
+        """Ask at once what there is to do, instead of at the next beat."""
+        self._again.set()
+
+    async def ask[T](self, call: Coroutine[Any, Any, T]) -> T:
+        """What a call to the store answers, within the time of one attempt.
+
+        Raises:
+            BgTasksError: It does not, or refuses.
+        """
+        return await self._line.ask(call)
+
+    async def close(self, within: float) -> None:
+        """End the session, so that nobody waits for it to expire."""
+        until = self._clock.monotonic() + within
+        if self._keeping is not None:
+            self._keeping.cancel()
+            await asyncio.wait((self._keeping,), timeout=within)
+        session, self.id = self.id, ""
+        self._disarm()
+        if session:
+            try:
+                await self._line.ask(self.store.leave(session), max(0.0, until - self._clock.monotonic()))
+            except BgTasksError as error:
+                self._line.out_of_reach(error)  # it expires
+
+    def forget(self) -> None:
+        """Let go of an event loop that was closed."""
+        self._keeping, self.id = None, ""
+        self._disarm()
+
+    async def _keep(self) -> None:
+        backoff, opened = Backoff(0.5, self.times.renew, random=self._random), False
+        while True:
+            sent = self._clock.monotonic()
+            try:
+                if not opened:
+                    await self._line.ask(self.store.open())
+                    opened = True
+                    sent = self._clock.monotonic()
+                beat = await self._beat()
+            except BgTasksError as error:
+                self._line.out_of_reach(error)
+                await self._pause(backoff.failed())
+                continue
+            self._line.within_reach()
+            backoff.succeeded()
+            received = self._clock.monotonic()
+            self._offset = (beat.at, (sent + received) / 2)
+            if not self.id:  # it was given up here meanwhile
+                continue
+            if beat.alive:
+                self._trust(self.times.demoted_at(sent))
+                self._heard(beat)
+                await self._pause(self.times.renew * (1 - self._random.uniform(0, self.times.jitter)))
+            else:  # somebody gave it up for dead, as it was too late: claims are made in a session of its own
+                self._end("the store had given this session up")
+
+    async def _beat(self) -> Beat:
+        if not self.id:
+            session = self._new_id()
+            await self._line.ask(self.store.join(self._describe(session), self.times.lease))
+            self.id = session
+        return await self._line.ask(
+            self.store.beat(self.id, self.times.lease, 2 * self.times.renew + self.times.attempt)
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
+        except TimeoutError:
+            return
+        self._again.clear()
+
+    def _trust(self, until: float) -> None:
+        self._trusted_until = until
+        if self._timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        assert self._loop is not None
+        wait = max(0.0, self._trusted_until - self._clock.monotonic())
+        self._timer = self._loop.call_later(wait, self._look, context=self._context.copy())
+
+    def _look(self) -> None:
+        """The moment to which the session was trusted has come: it was renewed, or its claims are void."""
+        self._timer = None
+        if self.holds:
+            self._arm()
+        elif self.id:
+            self._end("the claim could not be renewed")
+
+    def _end(self, why: str) -> None:
+        self.id = ""
+        self._disarm()
+        self._lost(why)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _spawn[T](self, call: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
+        assert self._loop is not None
+        return asyncio.Task(call, loop=self._loop, name=f"bgtasks:store:{what}", context=self._context.copy())

@@ -1,0 +1,47 @@
+"""The agenda of a job whose instants are kept in a store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from bgtasks.agenda import Agenda
+from bgtasks.clock import Reading
+from bgtasks.policies import CatchUp
+from bgtasks.records import JobRow
+
+__all__ = ["Stored"]
+
+
+class Stored(Agenda):
+    """Due when the store says so; what becomes of that is judged when it is claimed.
+
+    Attributes:
+        row: The job as it was seen last; None before the store has answered.
+    """
+
+    __slots__ = ("fault", "row")
+
+    kept = True
+
+    def __init__(self, catch_up: CatchUp) -> None:
+        self._catch_up = catch_up
+        self._splay = None
+        self._shift = 0.0
+        self.due = self.behind = self.missed = None
+        self.row: JobRow | None = None
+        self.fault: str | None = None
+
+    def begin(self, reading: Reading, delay: float) -> None:
+        self.due = None
+
+    def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
+        self.due = None
+        return None
+
+    def see(self, row: JobRow, due: float | None) -> None:
+        """The job is as this row says, and due at this instant of the node's clock."""
+        self.row, self.due = row, due
+
+    @property
+    def never(self) -> bool:
+        return self.row is not None and self.row.next_run_at is None and self.row.last_run_at is None
