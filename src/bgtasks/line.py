@@ -75,6 +75,11 @@ class Line:
         if not asking.cancelled():
             asking.exception()  # retrieved: of one that was left behind nobody else asks
 
+    @property
+    def reached(self) -> bool:
+        """Whether the last call that counts was answered."""
+        return self._lost_at is None
+
     def out_of_reach(self, error: BgTasksError) -> None:
         """A call failed: said once, until one succeeds."""
         if self._lost_at is None:

@@ -41,9 +41,10 @@ class Claim:
         source: What the tokens belong to, for `FencedRedis` and `FencedGraph`: `claim:<task>`.
         attempt: Which start of this tick it is, from 1.
         session: The session that made it.
+        given_up: Nobody is to have it in place of this run.
     """
 
-    __slots__ = ("_desk", "attempt", "job_id", "run_id", "session", "source", "token")
+    __slots__ = ("_desk", "attempt", "given_up", "job_id", "run_id", "session", "source", "token")
 
     def __init__(self, claimed: Claimed, source: str, session: str, desk: _Desk) -> None:
         self.run_id = claimed.run_id
@@ -52,6 +53,7 @@ class Claim:
         self.attempt = claimed.attempt
         self.source = source
         self.session = session
+        self.given_up = False
         self._desk = desk
 
     def check(self) -> int:

@@ -11,10 +11,10 @@ import contextvars
 import os
 import socket
 from collections.abc import Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from bgtasks.claims.claim import Claim
@@ -39,6 +39,23 @@ if TYPE_CHECKING:
     from bgtasks.dispatcher import Dispatcher
 
 __all__ = ["Desk"]
+
+
+class Asked(NamedTuple):
+    """A tick that was asked for."""
+
+    row: JobRow
+    plan: Plan
+    tick: Tick
+
+
+@dataclass(slots=True, eq=False)
+class Wanted:
+    """A job that is due, and what was asked for it."""
+
+    job: Job
+    asked: Asked | None = None
+
 
 ATTEMPTS = 3
 """How often a tick is started at most, if its node dies."""
@@ -85,7 +102,7 @@ class Desk:
         self._store = store
         self._jobs: dict[UUID, Job] = {}
         self._undeclared: dict[UUID, Job] = {}
-        self._wanted: dict[UUID, Job] = {}
+        self._wanted: dict[UUID, Wanted] = {}
         self._endings: dict[str, Ending] = {}
         self._offers = Offers(self.session, bus, random, self._new_run_id, self._spawn, self._talk)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -99,6 +116,7 @@ class Desk:
         """Take care of a cluster task."""
         self._jobs[job_id(job.name)] = self._undeclared[job_id(job.name)] = job
         if self._loop is not None:
+            self.session.open(self._loop, self._context)
             self._talk()
 
     def agenda(self, catch_up: CatchUp) -> Stored:
@@ -113,13 +131,12 @@ class Desk:
 
     def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         """Begin to claim, in this event loop."""
-        if not self._jobs:
-            return
         self._loop, self._context = loop, context
         self._undeclared = dict(self._jobs)
         self._wanted.clear()
         self._offers.clear()
-        self.session.open(loop, context)
+        if self._jobs:
+            self.session.open(loop, context)
 
     async def close(self, within: float) -> None:
         """Say how the last runs ended, and leave; what is not said by then expires with the session."""
@@ -129,10 +146,14 @@ class Desk:
         self._wanted.clear()
         self._undeclared.clear()
         self._offers.clear()
-        if self._endings:
-            self._talk()
+        for task in self._tasks - {self._talking}:
+            task.cancel()
+        for _ in range(3):  # what is being said may not have all of it, or get no answer
+            if self._endings and self.session.within_reach:
+                self._talk()
+            if self._talking is not None and not self._talking.done():
+                await asyncio.wait((self._talking,), timeout=max(0.0, until - self._clock.monotonic()))
         if self._talking is not None:
-            await asyncio.wait((self._talking,), timeout=within)
             self._talking.cancel()
         await self.session.close(max(0.0, until - self._clock.monotonic()))
         self._loop = self._talking = None
@@ -149,7 +170,7 @@ class Desk:
         """A job is due by the store: claim it."""
         job.agenda.due = None
         if job.paused is None and not job.removed:
-            self._wanted[job_id(job.name)] = job
+            self._wanted[job_id(job.name)] = Wanted(job)
             self._talk()
 
     def run_now(self, job: Job, answer: asyncio.Future[Outcome]) -> None:
@@ -167,7 +188,8 @@ class Desk:
                 self._offers.take(job, offer)
         for job in self._jobs.values():
             for run in job.runs:
-                if run.claim is not None and run.claim.run_id in beat.unwanted:
+                if run.claim is not None and run.claim.run_id in beat.unwanted and run.ending is None:
+                    run.claim.given_up = True
                     self._dispatcher.cancel(run, Cancelled("its next run is due, or it was removed"))
         for lost in beat.lost:
             again = lost.attempt < lost.attempts
@@ -187,10 +209,14 @@ class Desk:
         self.session.beat_now()
 
     def _see(self, job: Job, row: JobRow) -> None:
+        """A job as the store has it."""
+        job.failures = row.failures
+        self._due(job, row)
+
+    def _due(self, job: Job, row: JobRow) -> None:
         at = row.next_run_at if row.enabled else None
         assert isinstance(job.agenda, Stored)
         job.agenda.see(row, None if at is None else self.session.mono(at))
-        job.failures = row.failures
         self._dispatcher.place(job)
 
     def _now(self) -> datetime:
@@ -259,20 +285,22 @@ class Desk:
             self._undeclared.pop(job_id(job.name), None)
 
     async def _claim(self) -> None:
-        session, said = self.session.id, list(first(self._wanted).items())
-        now, asked = self._now(), list[tuple[Job, JobRow, Plan, Tick]]()
-        for each, job in said:
-            if (planned := self._plan(job, now)) is None:
+        session, now, said = self.session.id, self._now(), first(self._wanted)
+        for each, wanted in list(said.items()):
+            # What was asked and not answered is asked again, word for word: it may be ours already.
+            if wanted.asked is None and (asked := self._plan(wanted.job, now)) is not None:
+                wanted.asked = asked
+            if wanted.asked is None:
+                del self._wanted[each], said[each]
+        ticks = [wanted.asked.tick for wanted in said.values() if wanted.asked is not None]
+        answers = await self.session.ask(self._store.claim(session, ticks))
+        for (each, wanted), answer in zip(said.items(), answers, strict=True):
+            if self._wanted.get(each) is wanted:
                 del self._wanted[each]
-            else:
-                asked.append(planned)
-        answers = await self.session.ask(self._store.claim(session, [tick for *_, tick in asked]))
-        for each, _ in said:
-            self._wanted.pop(each, None)
-        for one, answer in zip(asked, answers, strict=True):
-            self._answered(*one, answer, session)
+            assert wanted.asked is not None
+            self._answered(wanted.job, wanted.asked, answer, session)
 
-    def _plan(self, job: Job, now: datetime) -> tuple[Job, JobRow, Plan, Tick] | None:
+    def _plan(self, job: Job, now: datetime) -> Asked | None:
         assert isinstance(job.agenda, Stored)
         row = job.agenda.row
         if row is None or row.next_run_at is None:
@@ -295,7 +323,7 @@ class Desk:
             ATTEMPTS,
             behind,
         )
-        return job, row, planned, tick
+        return Asked(row, planned, tick)
 
     def _fault(self, job: Job, error: Exception) -> None:
         """A trigger that failed is not asked again."""
@@ -303,9 +331,8 @@ class Desk:
         job.agenda.fault = f"its trigger raised {type(error).__name__}: {error}"
         self._dispatcher.place(job)
 
-    def _answered(
-        self, job: Job, row: JobRow, planned: Plan, tick: Tick, answer: Claimed | Refused, session: str
-    ) -> None:
+    def _answered(self, job: Job, asked: Asked, answer: Claimed | Refused, session: str) -> None:
+        row, planned, tick = asked
         if isinstance(answer, Claimed) or answer.why is Refusal.MISSED:
             if planned.ticks:
                 self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
@@ -314,18 +341,24 @@ class Desk:
             return
         if isinstance(answer, Claimed):
             following = None if row.interval_minutes is not None else tick.following
-            self._see(job, replace(row, next_run_at=following, last_run_at=self._now()))
+            self._due(job, replace(row, next_run_at=following, last_run_at=self._now()))
             self._begin(job, answer, session)
             return
         if answer.run_id is not None:
             self._bus.emit(RunSkipped(job.name, tick.due, why(answer)))
         kept = answer.why not in (Refusal.DISABLED, Refusal.GONE)
-        self._see(job, replace(row, next_run_at=answer.next_run_at if kept else None))
+        self._due(job, replace(row, next_run_at=answer.next_run_at if kept else None))
 
     def _begin(
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
     ) -> None:
         claim = Claim(claimed, f"claim:{job.name}", session, self)
+        if not self.holds(claim) or not self._dispatcher.admits:  # the answer came too late: give it back
+            why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")
+            claim.ended(why, 0.0)
+            if answer is not None and not answer.done():
+                answer.set_result(why)
+            return
         self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
 
     def _describe(self, session: str) -> SessionRow:

@@ -30,7 +30,7 @@ def ending(claim: Claim, outcome: Outcome, seconds: float) -> Ending:
         case TimedOut() as timed_out:
             status, why = RunStatus.TIMED_OUT, timed_out.reason
         case Cancelled(reason):
-            status, why, again = RunStatus.LOST, f"cancelled: {reason}", True
+            status, why, again = RunStatus.LOST, f"cancelled: {reason}", not claim.given_up
         case Missed(reason):
             status, why = RunStatus.SKIPPED, reason
     return Ending(

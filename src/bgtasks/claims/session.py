@@ -74,6 +74,11 @@ class Session:
         return bool(self.id) and self._clock.monotonic() < self._trusted_until
 
     @property
+    def within_reach(self) -> bool:
+        """Whether the store answered when it was asked last."""
+        return self._line.reached
+
+    @property
     def remaining(self) -> float:
         """Seconds for which it is, if no further beat is answered."""
         return max(0.0, self._trusted_until - self._clock.monotonic()) if self.id else 0.0
@@ -89,7 +94,9 @@ class Session:
         return mono + (at - then).total_seconds()
 
     def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
-        """Begin to beat, in this event loop."""
+        """Begin to beat, in this event loop; nothing if it beats."""
+        if self._keeping is not None and self._loop is loop and not self._keeping.done():
+            return
         self._loop, self._context = loop, context
         self._again = asyncio.Event()
         self._keeping = self._spawn(self._keep(), "beat")
