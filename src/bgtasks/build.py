@@ -31,7 +31,7 @@ def build_scheduler(
     exclude: Iterable[str] = (),
     registry: Registry | None = None,
     resources: Mapping[str, Any] | None = None,
-    store: TaskStore | None = None,
+    store: TaskStore | str | None = None,
     node_id: str = "",
     clock: Clock | None = None,
     bus: EventBus | None = None,
@@ -56,13 +56,16 @@ def build_scheduler(
         registry: The specs to consider; by default the module-level registry after `discover()`, that is
             the built-in tasks, those of entry points, and the program's own.
         resources: Further resources by name, for tasks that say `requires=("name",)`.
-        store: See `BackgroundScheduler`, as `node_id`. Opened when the scheduler starts.
+        store: See `BackgroundScheduler`, as `node_id`; or a URL: `memory://`, `redis://…`, `sqlite:///path`,
+            `postgresql://…`.
         clock: See `BackgroundScheduler`, as `bus`, `random`, `stop_timeout`, `max_concurrent`, `group_limits`
             and `stall_after`.
 
     Raises:
         UnknownTask: A name in `only` or `exclude` that no task has, with the nearest one.
-        ConfigurationError: `resources` repeats a resource that has an argument of its own.
+        ConfigurationError: `resources` repeats a resource that has an argument of its own, or the store's URL
+            cannot be read.
+        MissingExtra: The store needs an extra that is not installed.
         InvalidSetting: A strict config (our own `Settings`) does not know a flag that a task names.
     """
     if registry is None:
@@ -71,6 +74,8 @@ def build_scheduler(
     clock = clock or SystemClock()
     given = {"redis": redis, "kg_manager": kg_manager, "openrouter": openrouter, "bot_runner": bot_runner}
     wiring = Wiring({"clock": clock, **given, **further(resources)}, config, claims=store is not None)
+    if isinstance(store, str):
+        store = _opened(store, config, clock)
     scheduler = BackgroundScheduler(
         clock=clock,
         bus=bus,
@@ -93,6 +98,12 @@ def build_scheduler(
     for name, reason in registry.broken.items():
         scheduler.keep(Decision(name=name, reason=reason, kind="entry point"))
     return scheduler
+
+
+def _opened(url: str, config: Any, clock: Clock) -> TaskStore:
+    from bgtasks.stores import task_store  # composition: a URL becomes a store
+
+    return task_store(url, namespace=getattr(config, "namespace", "bgtasks"), clock=clock)
 
 
 def _redis_outages() -> Unavailable:

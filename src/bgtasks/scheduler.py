@@ -7,7 +7,6 @@ dispatcher makes a run of it or says why not (`dispatcher.py`), the runner runs 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -54,7 +53,7 @@ class BackgroundScheduler:
             named; None watches nothing. Only real time is watched: not where a `clock` was given.
         new_run_id: Makes a run's id; unique ids by default.
         store: Where the ticks of tasks with `scope="cluster"` are claimed, so that each is started on exactly
-            one node; without one they are this process's alone.
+            one node; without one they are this process's alone. Opened at each start, closed at each stop.
         node_id: What this process is called in the store; by default host and process id.
         unavailable: Tells which errors of a task mean that a server does not answer; it gets the error
             and the names of what the task was given. `ResourceUnavailable` always means that.
@@ -89,12 +88,13 @@ class BackgroundScheduler:
         self._own_random = random is None
         self._jobs: dict[str, Job] = {}
         self._decisions = Decisions()
+        self._slots = Slots(max_concurrent, group_limits or {})
         self._dispatcher = Dispatcher(
             bus=self.bus,
             clock=self._clock,
             random=self._random,
             unavailable=unavailable,
-            slots=Slots(max_concurrent, group_limits or {}),
+            slots=self._slots,
             new_run_id=new_run_id or run_ids(),
             jobs=self._jobs,
         )
@@ -103,15 +103,8 @@ class BackgroundScheduler:
             from bgtasks.claims import Desk  # loaded where there is something to claim
 
             self._desk = self._dispatcher.claims = Desk(
-                store,
-                self._dispatcher,
-                node_id=node_id,
-                bus=self.bus,
-                clock=self._clock,
-                random=self._random,
-                new_id=new_run_id,
+                store, self._dispatcher, node_id, self.bus, self._clock, self._random, new_run_id
             )
-        self._limited_groups = set[str | None](group_limits or {})
         self._watch = None
         if stall_after is not None and isinstance(self._clock, SystemClock):
             self._watch = StallWatch(parse(stall_after, "stall_after"), self.bus.emit)
@@ -235,14 +228,14 @@ class BackgroundScheduler:
         """
         if isinstance(verdict, Wired):
             task = spec if isinstance(spec, TaskSpec) else None
-            policies = task.policy if task else POLICY
-            claimed = task is not None and task.scope is Scope.CLUSTER and self._desk is not None
+            policies, jitter = (task.policy, task.jitter) if task else (POLICY, 0.0)
+            claimed = spec.scope is Scope.CLUSTER
             self._add(
                 Job(
                     spec.name,
                     spec.func,
                     verdict.trigger,
-                    self._agenda(verdict.trigger, policies, task.jitter if task else 0.0, claimed=claimed),
+                    self._agenda(verdict.trigger, policies, jitter, claimed=claimed),
                     policies,
                     kwargs=verdict.kwargs,
                     initial_delay=task.initial_delay if task else 0.0,
@@ -308,8 +301,7 @@ class BackgroundScheduler:
         loop = asyncio.get_running_loop()
         if not self.running or self._lifecycle.loop is not loop:
             raise BgTasksError(f'"{name}" cannot be run: start the scheduler first, in this event loop')
-        run = current_run.get()
-        if run is not None and run in job.runs:
+        if current_run.get() in job.runs:
             raise BgTasksError(f'"{name}" cannot wait for a run of itself')
         answer: asyncio.Future[Outcome] = loop.create_future()
         if self._desk is not None and job.agenda.kept:
@@ -331,10 +323,9 @@ class BackgroundScheduler:
             raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
         trigger = as_trigger(interval)
         job.trigger = trigger
-        kept = job.agenda.kept
-        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter, claimed=kept)
+        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter, claimed=job.agenda.kept)
         self._decisions.rescheduled(name, str(trigger))
-        if self._desk is not None and kept:
+        if self._desk is not None and job.agenda.kept:
             self._desk.add(job)
         elif self.running:
             reading = read(self._clock)
@@ -377,10 +368,7 @@ class BackgroundScheduler:
         if not await self._lifecycle.start(self.stop_timeout):
             return
         jobs = self._jobs.values()
-        for group in self._limited_groups - {job.policy.group for job in jobs}:
-            logging.getLogger("bgtasks").warning(
-                'group_limits names "%s", which is the group of no task', group
-            )
+        self._slots.warn_of_unused({job.policy.group for job in jobs})
         workers = sum(job.is_worker for job in jobs)
         left_out = tuple((row.name, row.reason) for row in self._decisions if row.reason is not None)
         self.bus.emit(SchedulerStarted(len(jobs) - workers, workers, left_out))

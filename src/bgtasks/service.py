@@ -62,6 +62,7 @@ def compose(
         exclude=dropped,
         bus=bus,
         stop_timeout=settings.stop_timeout,
+        store=settings.store_url.get_secret_value() if settings.store_url else None,
     )
     supervision = build_supervisor(
         **held.arguments,

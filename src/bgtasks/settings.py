@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     falkordb_url: SecretStr | None = Field(
         None, description="FalkorDB, if it is not the same server as Redis"
     )
+    store_url: SecretStr | None = Field(
+        None,
+        description="where ticks of cluster tasks are claimed: redis://…, sqlite:///path, postgresql://…",
+    )
     graph_name: str = Field("bgtasks", min_length=1, description="the graph's key in FalkorDB")
     namespace: str = Field("bgtasks", min_length=1, description="what every key in Redis begins with")
     data_dir: Path | None = Field(None, description="where the embedded server keeps its data")

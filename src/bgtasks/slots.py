@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 
 from bgtasks.errors import ConfigurationError
@@ -39,6 +40,14 @@ class Slots:
         self._taken: dict[str | None, int] = dict.fromkeys(self._limits, 0)
         self._line: dict[str | None, deque[tuple[int, Request]]] = {}
         self._came = 0
+
+    def warn_of_unused(self, groups: Iterable[str | None]) -> None:
+        """Say which limits are of groups that no task names."""
+        used = {None, *groups}
+        for group in (each for each in self._limits if each not in used):
+            logging.getLogger("bgtasks").warning(
+                'group_limits names "%s", which is the group of no task', group
+            )
 
     def admit(self, request: Request) -> bool:
         """Take a slot for a run; if none is free it waits in line, and the answer is False."""

@@ -66,6 +66,7 @@ FLOORS = {
 ALLOWED = {
     ("lifecycle", "telemetry"),
     ("build", "connect"),
+    ("build", "stores"),
     ("supervisor", "telemetry"),
     ("supervisor", "stores"),
     ("supervisor", "fencing"),

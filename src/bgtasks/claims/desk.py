@@ -74,12 +74,12 @@ class Desk:
         self,
         store: TaskStore,
         dispatcher: Dispatcher,
-        *,
         node_id: str,
         bus: EventBus,
         clock: Clock,
         random: Random,
         new_id: NewRunId | None = None,
+        *,
         times: LeaseTimes | None = None,
     ) -> None:
         self._dispatcher = dispatcher

@@ -122,10 +122,14 @@ class Session:
         session, self.id = self.id, ""
         self._disarm()
         if session:
-            try:
-                await self._line.ask(self.store.leave(session), max(0.0, until - self._clock.monotonic()))
-            except BgTasksError as error:
-                self._line.out_of_reach(error)  # it expires
+            await self._tell(self.store.leave(session), until)
+        await self._tell(self.store.aclose(), until)
+
+    async def _tell(self, call: Coroutine[Any, Any, None], until: float) -> None:
+        try:
+            await self._line.ask(call, max(0.0, until - self._clock.monotonic()))
+        except BgTasksError as error:
+            self._line.out_of_reach(error)  # a session expires
 
     def forget(self) -> None:
         """Let go of an event loop that was closed."""

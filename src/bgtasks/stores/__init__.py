@@ -1,14 +1,53 @@
-"""Where leases are kept: one backend a module, each behind the same Protocol."""
+"""Where leases, jobs and runs are kept: one backend a module, each behind one Protocol."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from bgtasks.errors import ConfigurationError, redact
 
 if TYPE_CHECKING:
     from bgtasks.clock import Clock
-    from bgtasks.contracts import LeaseStore
+    from bgtasks.contracts import LeaseStore, TaskStore
 
-__all__ = ["lease_store"]
+__all__ = ["lease_store", "task_store"]
+
+_REDIS = ("redis", "rediss", "unix")
+_SQL = ("sqlite", "postgresql", "postgres")
+
+
+def task_store(url: str, *, namespace: str = "bgtasks", clock: Clock | None = None) -> TaskStore:
+    """Where the claims, jobs and runs of cluster tasks are kept. Connects to nothing yet.
+
+    Args:
+        url: `memory://` (this process alone), `redis://…` (`rediss://`, `unix://`), `sqlite:///path/to/file.db`
+            or `postgresql://user:password@host/name`.
+        namespace: What every key in Redis begins with.
+        clock: Where the time of a store in memory comes from.
+
+    Raises:
+        ConfigurationError: The URL is none of these, or cannot be read.
+        MissingExtra: SQLite or PostgreSQL without the extra `sql`.
+    """
+    scheme = urlsplit(url).scheme.partition("+")[0]
+    if scheme == "memory":
+        from bgtasks.stores.tasks.memory import MemoryTaskStore
+
+        return MemoryTaskStore(clock)
+    if scheme in _REDIS:
+        from bgtasks.connect import open_redis
+        from bgtasks.stores.tasks.redis import RedisTaskStore
+
+        return RedisTaskStore(open_redis(url), namespace)
+    if scheme in _SQL:
+        from bgtasks.stores.tasks.sql import SqlTaskStore
+
+        return SqlTaskStore(url)
+    raise ConfigurationError(
+        f"{redact(url)} is no store: give memory://, redis://host:6379/0, sqlite:///path/to/file.db or "
+        f"postgresql://user:password@host/name"
+    )
 
 
 def lease_store(redis: Any, key: str, clock: Clock | None = None) -> LeaseStore:

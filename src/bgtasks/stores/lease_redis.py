@@ -17,14 +17,11 @@ from __future__ import annotations
 from typing import Any
 
 from redis import exceptions as redis_errors
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.backoff import NoBackoff
 
 from bgtasks.connect import calls, refuse_cluster, text
 from bgtasks.contracts import UNKNOWN, Granted, Held, Renewal
 from bgtasks.errors import ResourceUnavailable
+from bgtasks.stores.own_client import own_client
 
 __all__ = ["RedisLeaseStore"]
 
@@ -172,7 +169,7 @@ class RedisLeaseStore:
         self._keys = [key, f"{tag}:last", f"{tag}:fence", f"{tag}:resign"]
         self._channel = f"{tag}:events"
         self._timeout = timeout
-        self._client: Any = _own_client(redis, timeout) if client is None else client
+        self._client: Any = own_client(redis, timeout) if client is None else client
         self._scripts = {
             body: self._client.register_script(_COMMON + body)
             for body in (_ACQUIRE, _RENEW, _RELEASE, _LOOK, _MINT, _RESIGN)
@@ -244,31 +241,6 @@ class RedisLeaseStore:
                 return await self._scripts[body](keys=self._keys, args=[*arguments])
         except redis_errors.ResponseError as error:  # out of memory, too few replicas, a key of another type
             raise ResourceUnavailable("redis", str(error)) from error
-
-
-def _own_client(redis: Any, timeout: float) -> Redis:
-    pool = redis.connection_pool
-    arguments = dict(pool.connection_kwargs)
-    arguments |= {
-        "retry": Retry(NoBackoff(), 0),
-        "retry_on_error": [],
-        "socket_timeout": timeout,
-        "socket_connect_timeout": timeout,
-        "health_check_interval": 0,
-    }
-    if isinstance(pool, SentinelConnectionPool):
-        del arguments["connection_pool"]  # the other pool itself
-        return Redis.from_pool(
-            SentinelConnectionPool(  # type: ignore[no-untyped-call]
-                pool.service_name,
-                pool.sentinel_manager,
-                connection_class=pool.connection_class,
-                is_master=True,
-                check_connection=pool.check_connection,
-                **arguments,
-            )
-        )
-    return Redis.from_pool(type(pool)(connection_class=pool.connection_class, **arguments))
 
 
 def _held(rest: list[Any]) -> Held:

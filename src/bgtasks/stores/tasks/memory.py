@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -85,7 +85,7 @@ class MemoryTaskStore:
     async def leave(self, session: str) -> None:
         """See `TaskStore`."""
         self._sessions.pop(session, None)
-        self._reap()
+        self._lose(run for run in self._runs.going() if run.session == session)
 
     async def sessions(self) -> Sequence[SessionRow]:
         """See `TaskStore`."""
@@ -99,12 +99,15 @@ class MemoryTaskStore:
 
     def _reap(self) -> tuple[RunRow, ...]:
         lost = [run for run in self._runs.going() if self._alive(run.session) is None]
-        for run in lost:
-            self._over(run, RunStatus.LOST, "its node was not heard of any more")
-            self._follow(run, again=True)
+        self._lose(lost)
         for session in [each for each in self._sessions if self._alive(each) is None]:
             del self._sessions[session]
         return tuple(row for run in lost if (row := self._runs.get(run.id)) is not None)
+
+    def _lose(self, runs: Iterable[RunRow]) -> None:
+        for run in runs:
+            self._over(run, RunStatus.LOST, "its node was not heard of any more")
+            self._follow(run, again=True)
 
     # -- claims ----------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ class MemoryTaskStore:
         job, now = self._jobs.get(tick.job_id), self._clock.now()
         if job is None:
             return Refused(tick.job_id, Refusal.GONE)
-        if (known := self._runs.get(tick.run_id)) is not None and known.session == session:
+        if (known := self._runs.get(tick.run_id)) is not None and _is_doing(session, known):
             return _claimed(known)  # asked again by who lost the answer
         if self._alive(session) is None:
             return Refused(job.id, Refusal.NO_SESSION, job.next_run_at)
@@ -127,7 +130,7 @@ class MemoryTaskStore:
         if tick.late and self._runs.going(job.id):
             return Refused(job.id, Refusal.BUSY, job.next_run_at)
         following = _after_interval(job, now) if job.interval_minutes is not None else tick.following
-        job = self._jobs.put(replace(job, next_run_at=following))
+        job = self._jobs.put(replace(job, next_run_at=following, version=job.version + 1))
         if tick.missed:
             self._runs.put(_skipped(job, f"{tick.run_id}:missed", tick.due, now, tick.missed))
         if tick.runs_for is None:
@@ -179,7 +182,7 @@ class MemoryTaskStore:
         job = None if run is None else self._jobs.get(run.job_id)
         if run is None or job is None:
             return Refused(NO_JOB if run is None else run.job_id, Refusal.GONE)
-        if run.session == session:
+        if _is_doing(session, run):
             return _claimed(run)
         if self._alive(session) is None:
             return Refused(job.id, Refusal.NO_SESSION, job.next_run_at)
@@ -187,6 +190,8 @@ class MemoryTaskStore:
             return Refused(job.id, Refusal.TAKEN, job.next_run_at)
         if self._runs.going(job.id) and not beside:
             return Refused(job.id, Refusal.BUSY, job.next_run_at)
+        if job.interval_minutes is not None:  # due no more until this one is over
+            job = replace(job, version=job.version + 1)
         return self._start(job, run, session)
 
     async def finish(self, ended: Sequence[Ending]) -> Sequence[bool]:
@@ -240,7 +245,7 @@ class MemoryTaskStore:
                 )
             )
         elif job.next_run_at is None:
-            self._jobs.put(replace(job, next_run_at=_after_interval(job, now)))
+            self._jobs.put(replace(job, next_run_at=_after_interval(job, now), version=job.version + 1))
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -312,6 +317,10 @@ class MemoryTaskStore:
     async def prune(self, before: datetime, keep: int) -> int:
         """See `TaskStore`."""
         return self._runs.prune(before, keep)
+
+
+def _is_doing(session: str, run: RunRow) -> bool:
+    return run.session == session and run.status is RunStatus.RUNNING
 
 
 def _claimed(run: RunRow) -> Claimed:

@@ -1,0 +1,322 @@
+"""The `TaskStore` in Redis. Keys, under `<namespace>:tasks:`
+
+```
+version              STRING  1
+job:<id>             HASH    a job
+jobs                 ZSET    id                        all jobs, in the order of their ids
+jobs-of:<type>       ZSET    id                        those of a type
+keys                 HASH    type, bot and key -> id
+due:<type>           ZSET    id -> next_run_at         those that are enabled and due some day
+run:<id>             HASH    a run
+runs                 ZSET    id -> created_at          all runs
+runs-of:<job>        ZSET    id -> created_at          those of a job
+going:<job>          ZSET    id -> started_at          those of a job in progress
+wanted:<job>         ZSET    id -> order               those of a job that nobody has started
+offers:<type>        ZSET    id -> order               those of a type that nobody has started
+over                 ZSET    id -> finished_at         those that are over
+kept                 ZSET    job -> how many of its runs are over
+session:<id>         HASH    a session
+sessions             ZSET    id -> expires_at
+joined               ZSET    id -> order               the first to join first
+session-runs:<id>    ZSET    id -> order               its runs in progress; minus since when, if unwanted
+order                STRING  the last number of an order
+```
+
+An instant is a whole number of microseconds since 1970, by the server's clock. Beyond the year 2255 one still
+is what it was, while jobs that are due within the same four microseconds may be listed in either order.
+
+No call takes longer for more jobs or runs being kept, but these: history that is filtered by type or status
+is looked through from the latest on, 500 a script; a session that is lost costs as much as it had runs in
+progress; and forgetting runs as much as there are to forget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import batched, chain
+from typing import Any
+from uuid import UUID
+
+from redis import exceptions as redis_errors
+from redis.asyncio import SSLConnection
+
+from bgtasks.connect import calls, check, refuse_cluster
+from bgtasks.errors import ResourceUnavailable, UnsuitableServer
+from bgtasks.records import Beat, Claimed, Ending, JobRow, Offer, Refused, RunQuery, RunRow, SessionRow, Tick
+from bgtasks.stores.own_client import own_client
+from bgtasks.stores.tasks import redis_claims, redis_history, redis_jobs, redis_lua, redis_sessions
+from bgtasks.stores.tasks.redis_rows import (
+    OWN_JOB_FIELDS,
+    answered,
+    at,
+    job_row,
+    microseconds,
+    offered,
+    optional,
+    run_row,
+    session_fields,
+    session_row,
+    written_job,
+    written_run,
+)
+
+__all__ = ["BATCH", "VERSION", "RedisTaskStore"]
+
+VERSION = 1
+"""Of the keys and what is in them."""
+
+BATCH = 500
+"""Claims, endings or rows for one script: the server does nothing else while it runs."""
+
+CONNECTIONS = 8
+"""At most: the server carries out one script at a time, and a pool of redis-py fails when it is used up."""
+
+COMMANDS = (
+    "DEL", "EVALSHA", "EXISTS", "GET", "HDEL", "HGET", "HMGET", "HSET", "INCR", "SCRIPT", "SET", "TIME",
+    "ZADD", "ZCOUNT", "ZINCRBY", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
+    "ZREVRANGEBYSCORE", "ZSCORE",
+)  # fmt: skip
+"""What the server must know."""
+
+type Argument = str | int
+
+
+class RedisTaskStore:
+    """Jobs, runs and sessions in one Redis; as durable as its persistence is.
+
+    Each call is one script, or one for each 500 elements, and bounded by the timeout each. Its connections,
+    eight at most, are its own, made like the client's.
+
+    Args:
+        client: An asyncio client of redis-py, with or without decoded responses, behind Sentinel or not.
+        namespace: What every key begins with.
+        timeout: Seconds that a script may take, with the wait for a connection.
+
+    Raises:
+        UnsuitableServer: It is a client of Redis Cluster.
+    """
+
+    def __init__(self, client: Any, namespace: str = "bgtasks", *, timeout: float = 2.0) -> None:
+        refuse_cluster(client)
+        self.name = _name(client)
+        self._keys = [f"{namespace}:tasks:"]
+        self._timeout = timeout
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        text = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "replace"}
+        self._client: Any = own_client(client, timeout, **text)
+        self._scripts: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        """See `TaskStore`."""
+        await check(self._client, within=self._timeout, commands=COMMANDS)
+        found = await self._run(redis_lua.OPEN, VERSION)
+        if not found.isdecimal() or int(found) > VERSION:
+            raise UnsuitableServer(
+                f"{self.name}: the keys under {self._keys[0]} are of version {found!r}, and this bgtasks "
+                f"knows version {VERSION}: upgrade it, or give it another namespace"
+            )
+
+    async def aclose(self) -> None:
+        """See `TaskStore`."""
+        await self._client.aclose()
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    async def join(self, session: SessionRow, ttl: float) -> datetime:
+        """See `TaskStore`."""
+        return at(await self._run(redis_sessions.JOIN, session.id, _us(ttl), *session_fields(session)))
+
+    async def beat(self, session: str, ttl: float, horizon: float, *, limit: int = 1000) -> Beat:
+        """See `TaskStore`."""
+        now, alive, due, offers, unwanted, lost = await self._run(
+            redis_sessions.BEAT, session, _us(ttl), _us(horizon), limit
+        )
+        return Beat(
+            at(now),
+            bool(alive),
+            tuple(map(job_row, due)),
+            tuple(map(offered, offers)),
+            tuple(unwanted),
+            tuple(map(run_row, lost)),
+        )
+
+    async def describe(self, session: SessionRow) -> None:
+        """See `TaskStore`."""
+        await self._run(redis_sessions.DESCRIBE, session.id, *session_fields(session))
+
+    async def leave(self, session: str) -> None:
+        """See `TaskStore`."""
+        await self._run(redis_sessions.LEAVE, session)
+
+    async def sessions(self) -> Sequence[SessionRow]:
+        """See `TaskStore`."""
+        return [session_row(each) for each in await self._run(redis_sessions.SESSIONS)]
+
+    # -- claims ----------------------------------------------------------------------------------
+
+    async def claim(self, session: str, ticks: Sequence[Tick]) -> Sequence[Claimed | Refused]:
+        """See `TaskStore`."""
+        answers = await self._each(redis_claims.CLAIM, (session,), map(_tick, ticks))
+        return [answered(each) for each in answers]
+
+    async def accept(self, session: str, offers: Sequence[tuple[str, bool]]) -> Sequence[Claimed | Refused]:
+        """See `TaskStore`."""
+        wanted = ((run_id, int(beside)) for run_id, beside in offers)
+        return [answered(each) for each in await self._each(redis_claims.ACCEPT, (session,), wanted)]
+
+    async def finish(self, ended: Sequence[Ending]) -> Sequence[bool]:
+        """See `TaskStore`."""
+        return [each == 1 for each in await self._each(redis_claims.FINISH, (), map(_ending, ended))]
+
+    # -- jobs ------------------------------------------------------------------------------------
+
+    async def add(self, job: JobRow) -> JobRow:
+        """See `TaskStore`."""
+        place = (str(job.id), job.job_type, job.bot_id, optional(job.key))
+        return job_row(await self._run(redis_jobs.ADD, *place, *_due(job), *written_job(job)))
+
+    async def change(self, job: JobRow) -> JobRow | None:
+        """See `TaskStore`."""
+        fields = written_job(job, OWN_JOB_FIELDS)
+        row = await self._run(redis_jobs.CHANGE, str(job.id), job.version, *_due(job), *fields)
+        return None if row is None else job_row(row)
+
+    async def remove(self, job: UUID) -> bool:
+        """See `TaskStore`."""
+        return bool(await self._run(redis_jobs.REMOVE, str(job)))
+
+    async def job(self, job: UUID) -> JobRow | None:
+        """See `TaskStore`."""
+        row = await self._run(redis_jobs.JOB, str(job))
+        return None if row[0] is None else job_row(row)
+
+    async def jobs(
+        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+    ) -> Sequence[JobRow]:
+        """See `TaskStore`."""
+        found: list[JobRow] = []
+        while len(found) < limit:
+            most, last = min(BATCH, limit - len(found)), found[-1].id if found else after
+            begin = "-" if last is None else f"({last}"
+            rows = await self._run(redis_jobs.JOBS, optional(job_type), begin, most)
+            found += map(job_row, rows)
+            if len(rows) < most:
+                break
+        return found
+
+    async def offer(self, offer: Offer) -> bool:
+        """See `TaskStore`."""
+        due = microseconds(offer.due)
+        arguments = (offer.run_id, str(offer.job_id), due, offer.attempt, offer.attempts)
+        return bool(await self._run(redis_jobs.OFFER, *arguments))
+
+    # -- history ---------------------------------------------------------------------------------
+
+    async def run(self, run_id: str) -> RunRow | None:
+        """See `TaskStore`."""
+        row = await self._run(redis_history.RUN, run_id)
+        return None if row[0] is None else run_row(row)
+
+    async def runs(self, query: RunQuery) -> Sequence[RunRow]:
+        """See `TaskStore`."""
+        job = "" if query.job_id is None else str(query.job_id)
+        created, before = (
+            ("", "") if query.before is None else (microseconds(query.before[0]), query.before[1])
+        )
+        found: list[RunRow] = []
+        while len(found) < query.limit:
+            arguments = (job, optional(query.job_type), created, before, query.limit - len(found), BATCH)
+            rows, created, before = await self._run(redis_history.RUNS_PAGE, *arguments, *query.statuses)
+            found += map(run_row, rows)
+            if not created:
+                break
+        return found
+
+    async def skip(self, run: RunRow) -> None:
+        """See `TaskStore`."""
+        created = microseconds(run.created_at)
+        over = microseconds(run.finished_at) or created
+        await self._run(redis_history.SKIP, run.id, str(run.job_id), created, over, *written_run(run))
+
+    async def prune(self, before: datetime, keep: int) -> int:
+        """See `TaskStore`."""
+        pruned = 0
+        while True:
+            some: int = await self._run(redis_history.PRUNE, microseconds(before), keep, BATCH)
+            pruned += some
+            if some < BATCH:
+                return pruned
+
+    # -- calls -----------------------------------------------------------------------------------
+
+    async def _each(
+        self, script: str, first: Iterable[Argument], elements: Iterable[Sequence[Argument]]
+    ) -> list[Any]:
+        answers: list[Any] = []
+        for some in batched(elements, BATCH):
+            answers += await self._run(script, *first, *chain.from_iterable(some))
+        return answers
+
+    async def _run(self, script: str, *arguments: Argument) -> Any:
+        if (known := self._scripts.get(script)) is None:
+            known = self._scripts[script] = self._client.register_script(script)
+        # A lone surrogate, which no encoding can carry, becomes "?".
+        encoded = [each.encode("utf-8", "replace") if isinstance(each, str) else each for each in arguments]
+        try:
+            async with calls("redis", self._timeout), self._turns:
+                return await known(keys=self._keys, args=encoded)
+        except redis_errors.ResponseError as error:
+            if "WRONGTYPE" in str(error):
+                raise UnsuitableServer(
+                    f"{self.name}: a key under {self._keys[0]} was written by somebody else: give another "
+                    f"namespace"
+                ) from error
+            raise ResourceUnavailable("redis", str(error)) from error  # out of memory, too few replicas
+
+
+def _tick(tick: Tick) -> Sequence[Argument]:
+    return (
+        str(tick.job_id),
+        microseconds(tick.due),
+        microseconds(tick.following),
+        tick.run_id,
+        microseconds(tick.runs_for),
+        tick.missed,
+        tick.overlap,
+        tick.attempts,
+        int(tick.late),
+    )
+
+
+def _ending(ending: Ending) -> Sequence[Argument]:
+    return (
+        ending.run_id,
+        ending.token,
+        ending.status,
+        ending.duration_ms,
+        int(ending.again),
+        optional(ending.result_json),
+        optional(ending.error_message),
+    )
+
+
+def _due(job: JobRow) -> Sequence[Argument]:
+    return int(job.enabled), microseconds(job.next_run_at)
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _name(client: Any) -> str:
+    """The address of a client's server, without what is secret."""
+    pool = client.connection_pool
+    known = pool.connection_kwargs
+    if path := known.get("path"):
+        return f"unix://{path}"
+    if service := getattr(pool, "service_name", None):
+        return f"redis+sentinel://{service}"
+    scheme = "rediss" if issubclass(pool.connection_class, SSLConnection) else "redis"
+    return f"{scheme}://{known.get('host', 'localhost')}:{known.get('port', 6379)}/{known.get('db') or 0}"
