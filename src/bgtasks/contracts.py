@@ -202,7 +202,8 @@ class TaskStore(Protocol):
     """Keeps jobs, runs and sessions, and gives each tick to one session.
 
     Each call is one step that others see wholly or not at all; repeated by a caller who lost the answer, it
-    does no harm. Ids of runs and of sessions are never used again. Instants are those of the store's own clock. Fencing tokens grow from run to run of a job.
+    does no harm. Ids of runs and of sessions are never used again. Instants are those of the store's own
+    clock. Fencing tokens grow from run to run of a job.
 
     Any call may raise `ResourceUnavailable` (the store does not answer in time) or `UnsuitableServer`.
     """
@@ -251,8 +252,8 @@ class TaskStore(Protocol):
         """Claim what jobs are due for; an answer for each, in order.
 
         A claim moves the job to `following` and writes down a run in progress, or a skipped one if the tick
-        gets none. Asked again for a run that is in progress in this session, it is claimed again; for what got
-        no run it is `TAKEN`.
+        gets none. Asked again for a run that is in progress in this session, it is claimed again; for what
+        got no run it is `TAKEN`.
         """
 
     async def accept(self, session: str, offers: Sequence[tuple[str, bool]]) -> Sequence[Claimed | Refused]:
@@ -277,7 +278,8 @@ class TaskStore(Protocol):
     async def change(self, job: JobRow) -> JobRow | None:
         """Write what a job is, if its `version` is still that of what was read; as it is now, or None.
 
-        Whatever moves `next_run_at` counts as a change, a claim too. What runs write is not touched: `last_run_at`, `token` and `failures`.
+        Whatever moves `next_run_at` counts as a change, a claim too. What runs write is not touched:
+        `last_run_at`, `token` and `failures`.
         """
 
     async def remove(self, job: UUID) -> bool:
