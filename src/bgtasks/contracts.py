@@ -278,7 +278,8 @@ class TaskStore(Protocol):
     async def change(self, job: JobRow) -> JobRow | None:
         """Write what a job is, if its `version` is still that of what was read; as it is now, or None.
 
-        Whatever moves `next_run_at` counts as a change, a claim too. What runs write is not touched:
+        Whatever moves `next_run_at` here counts as a change, a claim too; what an operator writes past this
+        store does not. What runs write is not touched:
         `last_run_at`, `token` and `failures`.
         """
 

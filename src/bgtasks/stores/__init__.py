@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from bgtasks.errors import ConfigurationError, redact
+from bgtasks.errors import ConfigurationError, MissingExtra, redact
 
 if TYPE_CHECKING:
     from bgtasks.clock import Clock
@@ -41,8 +41,10 @@ def task_store(url: str, *, namespace: str = "bgtasks", clock: Clock | None = No
 
         return RedisTaskStore(open_redis(url), namespace)
     if scheme in _SQL:
-        from bgtasks.stores.tasks.sql import SqlTaskStore
-
+        try:
+            from bgtasks.stores.tasks.sql import SqlTaskStore
+        except ImportError as error:
+            raise MissingExtra(f"a store in {scheme}", "sql") from error
         return SqlTaskStore(url)
     raise ConfigurationError(
         f"{redact(url)} is no store: give memory://, redis://host:6379/0, sqlite:///path/to/file.db or "

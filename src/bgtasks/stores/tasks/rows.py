@@ -124,7 +124,7 @@ class Runs:
     def cancel(self, job: UUID) -> None:
         """Runs of a job that are in progress are unwanted from now on."""
         for run in self.going(job):
-            self._rows[run.id] = replace(run, unwanted=True)
+            self.put(replace(run, unwanted=True))
 
     def page(self, query: RunQuery) -> list[RunRow]:
         """Runs, the latest first."""
