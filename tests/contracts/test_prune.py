@@ -12,10 +12,17 @@ from typing import Any
 import pytest
 import redis
 from tests.support.servers import explained
+from tests.support.waiting import PATIENCE_S
 
+from bgtasks import Done, Failed, Registry, background_task, build_scheduler
+from bgtasks.errors import Fenced
+from bgtasks.events import RunFinished
+from bgtasks.fencing import FencedGraph
 from bgtasks.graph import KnowledgeGraph, ensure_schema
 from bgtasks.memory import decay
 from bgtasks.memory.decay import prune
+from bgtasks.stores.tasks.memory import MemoryTaskStore
+from bgtasks.tasks import kg_decay_task
 
 pytestmark = pytest.mark.real
 
@@ -50,6 +57,30 @@ async def test_exactly_the_edges_whose_time_has_come_are_deleted(graph: Knowledg
     assert await prune(graph, NOW) == 3
     assert await left(graph) == [3, 4, 5, 6, 7]
     assert await graph.query("MATCH (e:Entity) RETURN count(e)") == [[50]]
+
+
+async def decayed(graph: KnowledgeGraph) -> RunFinished:
+    """How the built-in task ends, under a claim."""
+    registry = Registry()
+    background_task("24h", scope="cluster", registry=registry)(kg_decay_task)
+    scheduler = build_scheduler(kg_manager=graph, registry=registry, store=MemoryTaskStore())
+    heard: asyncio.Future[RunFinished] = asyncio.get_running_loop().create_future()
+    scheduler.bus.subscribe(lambda event: heard.set_result(event) if type(event) is RunFinished else None)
+    async with scheduler, asyncio.timeout(PATIENCE_S):
+        return await heard
+
+
+async def test_under_a_claim_a_run_that_was_outbid_deletes_nothing(graph: KnowledgeGraph) -> None:
+    await populate(graph, [MS - 1, MS + 1e12])
+    assert (await decayed(graph)).outcome == Done({"deleted": 1})
+    await graph.query("MATCH ()-[r:REL]->() SET r.dies_at = 0")
+    await FencedGraph(graph, "claim:kg_decay_task").guard(2**52)
+
+    outbid = (await decayed(graph)).outcome
+
+    assert isinstance(outbid, Failed)
+    assert isinstance(outbid.error, Fenced)
+    assert await left(graph) == [1]
 
 
 async def test_pruning_again_deletes_nothing(graph: KnowledgeGraph) -> None:

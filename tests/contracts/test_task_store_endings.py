@@ -22,6 +22,7 @@ from tests.support.task_stores import (
     run_of,
     started,
     status_of,
+    tick,
 )
 
 from bgtasks.contracts import TaskStore
@@ -204,7 +205,7 @@ class TestARunThatIsToBeDoneAgain:
             attempts=3,
             created_at=again.created_at,
         )
-        assert again.created_at >= first.created_at
+        assert again.created_at >= first.finished_at
 
     async def test_is_offered_until_its_attempts_are_used_up(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())
@@ -221,6 +222,16 @@ class TestARunThatIsToBeDoneAgain:
 
         assert [(each.run_id, each.attempt) for each in seen] == [("r", 1), ("r~2", 2), ("r~3", 3)]
         assert [each.due for each in seen] == [DUE] * 3
+
+    async def test_is_wanted_though_the_one_before_was_not(self, store: TaskStore) -> None:
+        session, job = await joined(store, "tidy"), await store.add(a_job())
+        run = await started(store, session, job, run_id="r")
+        await store.claim(session, [tick(await now_of(store, job), overlap=Overlap.CANCEL)])
+        assert (await run_of(store, "r")).unwanted
+
+        await store.finish([ended(run, RunStatus.SKIPPED, again=True)])
+
+        assert not (await run_of(store, "r~2")).unwanted
 
     async def test_is_offered_once_if_that_is_said_twice(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())

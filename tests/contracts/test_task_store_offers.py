@@ -48,10 +48,11 @@ class TestOffers:
         offer = an_offer(job, due=DUE, attempt=2, attempts=5)
         assert await store.offer(offer)
         assert await store.offer(an_offer(other))
-        session, deaf = await joined(store, "tidy"), await joined(store)
+        session, knows = await joined(store, "tidy"), a_session(known=("tidy", "sow"))
+        await store.join(knows, LONG)
 
         assert (await store.beat(session, LONG, 0.0)).offers == (offer,)
-        assert (await store.beat(deaf, LONG, 0.0)).offers == ()
+        assert (await store.beat(knows.id, LONG, 0.0)).offers == ()
 
     async def test_are_told_in_the_order_in_which_they_came(self, store: TaskStore) -> None:
         jobs = [await store.add(a_job(kind)) for kind in ("tidy", "sow")]

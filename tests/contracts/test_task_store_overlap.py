@@ -112,12 +112,13 @@ class TestATickWhileARunIsInProgress:
     async def test_overtakes_what_was_queued_too(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())
         going = await started(store, session, job)
-        await store.offer(an_offer(job, run_id="by hand"))
+        for each in ("by hand", "by hand too"):
+            await store.offer(an_offer(job, run_id=each))
         await next_of(store, session, job, run_id="first", overlap=Overlap.CANCEL)
         await next_of(store, session, job, run_id="second", overlap=Overlap.CANCEL)
 
         assert [each.run_id for each in await offered(store, session)] == ["second"]
-        for each in ("by hand", "first"):
+        for each in ("by hand", "by hand too", "first"):
             run = await run_of(store, each)
             assert (run.status, run.error_message) == (RunStatus.SKIPPED, "overtaken by a later one")
             assert run.finished_at is not None

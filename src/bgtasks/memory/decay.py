@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from bgtasks.contracts import KnowledgeGraphLike
 from bgtasks.graph.schema import ensure_schema
@@ -58,22 +60,31 @@ class Weight:
         return Weight(1 - (1 - self.at(t, half_life)) * (1 - other.at(t, half_life)), t)
 
 
-async def prune(graph: KnowledgeGraphLike, now: datetime) -> int:
+type Write = Callable[[str, Mapping[str, Any]], Awaitable[Sequence[Sequence[Any]]]]
+"""Carries out one query that writes, or refuses it."""
+
+
+async def prune(graph: KnowledgeGraphLike, now: datetime, write: Write | None = None) -> int:
     """Delete every edge whose time has come; the number of edges deleted.
 
     Works in batches, each atomic and small enough that the server goes on answering others: the batch
     shrinks when one took long and grows again. Cancelled in between, it loses nothing.
 
+    Args:
+        write: What deletes, such as `FencedGraph.write` with a token; by default the graph itself.
+
     Raises:
+        Fenced: A later run has begun; what was deleted stays deleted.
         ResourceUnavailable: The graph does not answer; what was deleted stays deleted.
     """
     await ensure_schema(graph)
+    delete = graph.query if write is None else write
     deleted, batch = 0, _SMALLEST * 4
     clock = asyncio.get_running_loop().time
     params = {"now": now.timestamp() * 1000.0}
     while True:
         began = clock()
-        rows = await graph.query(_EXPIRED, {**params, "batch": batch})
+        rows = await delete(_EXPIRED, {**params, "batch": batch})
         took = clock() - began
         gone = int(rows[0][0]) if rows else 0
         deleted += gone
