@@ -126,12 +126,16 @@ class Dispatcher:
         """Take a job off the schedule, decline what waits, and cancel its runs."""
         job.removed = True
         self.timeline.put(job)
-        self._decline_waiting(job, "the task was removed")
-        self._hand_slot_on()
+        self.withdraw(job, "the task was removed")
         self.outages.give_up(job)
         for run in job.runs:
             self._runner.cancel(run, Cancelled("the task was removed"))
         self._drop_removed(job)
+
+    def withdraw(self, job: Job, reason: str) -> None:
+        """Decline what waits to be begun."""
+        self._decline_waiting(job, reason)
+        self._hand_slot_on()
 
     def _drop_removed(self, job: Job) -> None:
         if job.removed and not job.runs and self._jobs.get(job.name) is job:

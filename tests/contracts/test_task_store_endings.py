@@ -223,7 +223,7 @@ class TestARunThatIsToBeDoneAgain:
         assert [(each.run_id, each.attempt) for each in seen] == [("r", 1), ("r~2", 2), ("r~3", 3)]
         assert [each.due for each in seen] == [DUE] * 3
 
-    async def test_is_wanted_though_the_one_before_was_not(self, store: TaskStore) -> None:
+    async def test_is_not_wanted_if_the_one_before_was_not(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())
         run = await started(store, session, job, run_id="r")
         await store.claim(session, [tick(await now_of(store, job), overlap=Overlap.CANCEL)])
@@ -231,7 +231,24 @@ class TestARunThatIsToBeDoneAgain:
 
         await store.finish([ended(run, RunStatus.SKIPPED, again=True)])
 
-        assert not (await run_of(store, "r~2")).unwanted
+        assert await store.run("r~2") is None
+
+    async def test_says_nothing_of_the_failures_before(self, store: TaskStore) -> None:
+        session, job = await joined(store, "tidy"), await store.add(a_job())
+        await store.finish([ended(await started(store, session, job, run_id="r"), RunStatus.FAILED)])
+        run = await started(store, session, await now_of(store, job), run_id="s")
+
+        await store.finish([ended(run, RunStatus.SKIPPED, again=True)])
+
+        assert (await now_of(store, job)).failures == 1
+
+    async def test_of_a_trigger_that_is_over_changes_no_version(self, store: TaskStore) -> None:
+        session, job = await joined(store, "tidy"), await store.add(a_job())
+        run = await started(store, session, job, following=None)
+
+        await store.finish([ended(run)])
+
+        assert (await now_of(store, job)).version == job.version + 1
 
     async def test_is_offered_once_if_that_is_said_twice(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())

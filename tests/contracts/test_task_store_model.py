@@ -442,4 +442,4 @@ def test_a_store_answers_as_the_reference_does(place: TaskStores) -> None:
 @pytest.mark.full
 @pytest.mark.timeout(600)
 def test_a_store_answers_as_the_reference_does_for_long(place: TaskStores) -> None:
-    agrees(place, 400, 60)
+    agrees(place, 200, 60)

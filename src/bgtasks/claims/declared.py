@@ -12,10 +12,10 @@ from bgtasks.claims.plan import first_due
 from bgtasks.contracts import TaskStore
 from bgtasks.job import Job
 from bgtasks.records import JobRow
-from bgtasks.trigger_text import trigger_text
-from bgtasks.triggers import Every
+from bgtasks.trigger_text import read_trigger, trigger_text
+from bgtasks.triggers import Every, Trigger
 
-__all__ = ["declared", "job_id"]
+__all__ = ["declared", "job_id", "kept_trigger"]
 
 NAMES = UUID("5f1a3f0e-6c5e-4f9b-9d0c-2f2b6f0b8d11")
 """The namespace of the ids of declared jobs: the same name is the same job on every node."""
@@ -50,7 +50,7 @@ async def declared(job: Job, store: TaskStore, ask: Ask, now: Callable[[], datet
         id=job_id(job.name),
         job_type=job.name,
         key=job.name,
-        trigger=None if plain else trigger_text(trigger) or str(trigger),
+        trigger=None if plain else _text(trigger),
         interval_minutes=minutes,
         anchor=first if isinstance(trigger, Every) and not plain else None,
         next_run_at=first,
@@ -71,6 +71,30 @@ async def declared(job: Job, store: TaskStore, ask: Ask, now: Callable[[], datet
         kept = await ask(store.change(changed))
         if kept is not None:  # else somebody else changed it: look again
             return kept
+
+
+def kept_trigger(trigger: Trigger, row: JobRow) -> Trigger:
+    """The trigger that a job is planned by: this node's, unless the store has another one.
+
+    A node with other code, or told so, has written that; planned by its own, this one would undo it.
+
+    Raises:
+        InvalidTrigger: The store has one that only the code which wrote it knows.
+    """
+    if row.interval_minutes is not None:
+        return Every(row.interval_minutes * 60)
+    plain = isinstance(trigger, Every) and not trigger.fixed_rate
+    if row.trigger is None or (row.trigger == _text(trigger) and not plain):
+        return trigger
+    return read_trigger(row.trigger)
+
+
+def _text(trigger: Trigger) -> str:
+    """The line for a trigger; for one that does not say what it is, the name of its kind on every node."""
+    kind = type(trigger)
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        return f"{kind.__module__}.{kind.__qualname__}"
+    return trigger_text(trigger) or str(trigger)
 
 
 def _next(row: JobRow, wanted: JobRow, now: datetime) -> datetime | None:

@@ -11,54 +11,34 @@ import contextvars
 import os
 import socket
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from bgtasks.claims.claim import Claim
 from bgtasks.claims.declared import declared, job_id
 from bgtasks.claims.ending import ending
 from bgtasks.claims.offers import Offers, first, why
-from bgtasks.claims.plan import Plan, plan
 from bgtasks.claims.session import Session
 from bgtasks.claims.stored import Stored
+from bgtasks.claims.ticks import Asked, Wanted, ask_for
 from bgtasks.clock import Clock
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import BgTasksError
+from bgtasks.errors import BgTasksError, InvalidTrigger
 from bgtasks.events import EventBus, RunLost, RunMissed, RunSkipped
 from bgtasks.job import Job, Request
 from bgtasks.lease import LeaseTimes
-from bgtasks.outcomes import Cancelled, Deferred, Outcome
-from bgtasks.policies import CatchUp
-from bgtasks.records import Beat, Claimed, Ending, JobRow, Refusal, Refused, SessionRow, Tick
+from bgtasks.outcomes import Cancelled, Deferred, Outcome, Skipped
+from bgtasks.policies import CatchUp, Overlap
+from bgtasks.records import Beat, Claimed, Ending, JobRow, Refusal, Refused, SessionRow
 from bgtasks.run import NewRunId, run_ids
 
 if TYPE_CHECKING:
     from bgtasks.dispatcher import Dispatcher
 
 __all__ = ["Desk"]
-
-
-class Asked(NamedTuple):
-    """A tick that was asked for."""
-
-    row: JobRow
-    plan: Plan
-    tick: Tick
-
-
-@dataclass(slots=True, eq=False)
-class Wanted:
-    """A job that is due, and what was asked for it."""
-
-    job: Job
-    asked: Asked | None = None
-
-
-ATTEMPTS = 3
-"""How often a tick is started at most, if its node dies."""
 
 
 class Desk:
@@ -104,7 +84,10 @@ class Desk:
         self._undeclared: dict[UUID, Job] = {}
         self._wanted: dict[UUID, Wanted] = {}
         self._endings: dict[str, Ending] = {}
-        self._offers = Offers(self.session, bus, random, self._new_run_id, self._spawn, self._talk)
+        self._offers = Offers(
+            self.session, bus, random, self._new_run_id, self._spawn, self._talk, self._declare_one
+        )
+        self._changed = self._hurry = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._talking: asyncio.Task[None] | None = None
@@ -116,6 +99,7 @@ class Desk:
         """Take care of a cluster task."""
         self._jobs[job_id(job.name)] = self._undeclared[job_id(job.name)] = job
         if self._loop is not None:
+            self._changed = True
             self.session.open(self._loop, self._context)
             self._talk()
 
@@ -128,13 +112,14 @@ class Desk:
         for each in (self._jobs, self._undeclared, self._wanted):
             each.pop(job_id(job.name), None)
         self._offers.drop(job)
+        self._changed = True
 
     def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         """Begin to claim, in this event loop."""
         self._loop, self._context = loop, context
         self._undeclared = dict(self._jobs)
         self._wanted.clear()
-        self._offers.clear()
+        self._changed = self._hurry = False
         if self._jobs:
             self.session.open(loop, context)
 
@@ -145,7 +130,7 @@ class Desk:
         until = self._clock.monotonic() + within
         self._wanted.clear()
         self._undeclared.clear()
-        self._offers.clear()
+        self._offers.clear("the scheduler was stopped")
         for task in self._tasks - {self._talking}:
             task.cancel()
         for _ in range(3):  # what is being said may not have all of it, or get no answer
@@ -167,18 +152,24 @@ class Desk:
     # -- what is due -----------------------------------------------------------------------------
 
     def want(self, job: Job) -> None:
-        """A job is due by the store: claim it."""
-        job.agenda.due = None
-        if job.paused is None and not job.removed:
+        """A job is due by the store: claim it, or leave it to others while it is paused here."""
+        held = job.open_until is not None and job.open_until > self._clock.monotonic()
+        job.agenda.due = job.open_until if held else None
+        self._dispatcher.place(job)  # one that was found overdue has another entry: not twice
+        if not held and job.paused is None and not job.removed and job_id(job.name) not in self._wanted:
             self._wanted[job_id(job.name)] = Wanted(job)
             self._talk()
 
     def run_now(self, job: Job, answer: asyncio.Future[Outcome]) -> None:
         """Run a job beside its schedule, here if it can be had; `answer` is told the outcome."""
         assert self._loop is not None
-        self._offers.want(job, self._now(), answer)
+        if job.busy and job.policy.overlap is Overlap.SKIP:
+            self._dispatcher.offer(Request(job, self._now(), answer))  # which says why not
+        else:
+            self._offers.want(job, self._now(), answer)
 
     def _heard(self, beat: Beat) -> None:
+        self._offers.try_again()
         for row in beat.due:
             job = self._jobs.get(row.id)
             if job is not None and row.id not in self._wanted:
@@ -199,12 +190,14 @@ class Desk:
     def _lost(self, why: str) -> None:
         """The session is over: what it claimed is not ours any more, and what is due is seen by the next."""
         self._wanted.clear()
-        self._offers.clear()
+        self._offers.clear(why)
         for job in self._jobs.values():
             job.agenda.due = None
-            self._dispatcher.place(job)
+            if job.entry:
+                self._dispatcher.place(job)
+            self._dispatcher.withdraw(job, why)
             for run in job.runs:
-                if run.claim is not None:
+                if run.claim is not None and not isinstance(run.ending, Cancelled):
                     self._dispatcher.cancel(run, Cancelled(why))
         self.session.beat_now()
 
@@ -216,6 +209,8 @@ class Desk:
     def _due(self, job: Job, row: JobRow) -> None:
         at = row.next_run_at if row.enabled else None
         assert isinstance(job.agenda, Stored)
+        if job.agenda.fault is not None:
+            return
         job.agenda.see(row, None if at is None else self.session.mono(at))
         self._dispatcher.place(job)
 
@@ -233,13 +228,21 @@ class Desk:
         return self.session.remaining if self.holds(claim) else 0.0
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        """The run of a claim is over."""
+        """The run of a claim is over, or was not begun."""
+        job = self._jobs.get(claim.job_id)
+        here = job is not None and self._dispatcher.admits and self.holds(claim)
+        if not seconds and not here and isinstance(outcome, Skipped):  # another may have what was not begun
+            outcome = Cancelled(outcome.reason)
         self._endings[claim.run_id] = ending(claim, outcome, seconds)
-        if isinstance(outcome, Deferred) and outcome.resource is not None:
-            if (job := self._jobs.get(claim.job_id)) is not None and self._loop is not None:
-                self._offers.want_later(job, claim.attempt, self._now)
-        else:
+        if not isinstance(outcome, Deferred) or outcome.resource is None:
             self._offers.reached(claim.job_id)
+        elif job is not None and self._loop is not None:
+            self._offers.want_later(job, claim.attempt, self._now)
+        if job is not None and isinstance(job.agenda, Stored) and (row := job.agenda.row) is not None:
+            if job.agenda.waits:
+                self._due(job, row)
+            if 0 < (row.interval_minutes or 0) * 60 < self.session.times.renew:
+                self._hurry = True  # it is due again before the next beat
         self._talk()
 
     def _talk(self) -> None:
@@ -252,13 +255,17 @@ class Desk:
             while True:
                 if self._endings:
                     await self._finish()
-                elif not self.session.holds:
-                    return  # the next beat begins anew
+                elif not self.session.holds or not self._dispatcher.admits:
+                    return  # the next beat begins anew; what stops takes nothing more
+                elif self._changed:
+                    await self.session.ask(self._store.describe(self._describe(self.session.id)))
+                    self._changed = False
                 elif self._undeclared:
-                    await self._declare()
+                    await self._declare_one(next(iter(self._undeclared.values())))
                 elif self._offers:
+                    session = self.session.id
                     for job, claimed, answer in await self._offers.accept():
-                        self._begin(job, claimed, self.session.id, answer)
+                        self._begin(job, claimed, session, answer)
                 elif self._wanted:
                     await self._claim()
                 else:
@@ -271,18 +278,27 @@ class Desk:
         await self.session.ask(self._store.finish(list(said.values())))
         for run_id in said:
             del self._endings[run_id]
+        if self._hurry:
+            self._hurry = False
+            self.session.beat_now()
 
-    async def _declare(self) -> None:
-        for job in list(first(self._undeclared).values()):
-            try:
-                row = await declared(job, self._store, self.session.ask, self._now)
-            except BgTasksError:
-                raise
-            except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
-                self._fault(job, error)
-            else:
-                self._see(job, row)
-            self._undeclared.pop(job_id(job.name), None)
+    async def _declare_one(self, job: Job) -> None:
+        if self._undeclared.get(job_id(job.name)) is not job:
+            return
+        try:
+            row = await declared(job, self._store, self.session.ask, self._now)
+        except InvalidTrigger as error:
+            self._fault(job, error)
+        except BgTasksError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
+            self._fault(job, error)
+        else:
+            self._see(job, row)
+            if job.agenda.never:
+                over = f"not scheduled: {job.trigger} is over, and never due again"
+                self._bus.emit(RunSkipped(job.name, self._now(), over))
+        self._undeclared.pop(job_id(job.name), None)
 
     async def _claim(self) -> None:
         session, now, said = self.session.id, self._now(), first(self._wanted)
@@ -290,8 +306,13 @@ class Desk:
             # What was asked and not answered is asked again, word for word: it may be ours already.
             if wanted.asked is None and (asked := self._plan(wanted.job, now)) is not None:
                 wanted.asked = asked
-            if wanted.asked is None:
+            if wanted.asked is None:  # it was claimed elsewhere meanwhile, or its trigger failed
                 del self._wanted[each], said[each]
+                assert isinstance(wanted.job.agenda, Stored)
+                if (row := wanted.job.agenda.row) is not None:
+                    self._due(wanted.job, row)
+        if not said:
+            return
         ticks = [wanted.asked.tick for wanted in said.values() if wanted.asked is not None]
         answers = await self.session.ask(self._store.claim(session, ticks))
         for (each, wanted), answer in zip(said.items(), answers, strict=True):
@@ -301,29 +322,11 @@ class Desk:
             self._answered(wanted.job, wanted.asked, answer, session)
 
     def _plan(self, job: Job, now: datetime) -> Asked | None:
-        assert isinstance(job.agenda, Stored)
-        row = job.agenda.row
-        if row is None or row.next_run_at is None:
-            return None
-        due, catch_up = row.next_run_at, job.policy.catch_up
         try:
-            planned = plan(job.trigger, catch_up, due, now, row.anchor)
+            return ask_for(job, now, self._new_run_id)
         except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
             self._fault(job, error)
             return None
-        behind = catch_up is CatchUp.ALL and planned.following is not None and planned.following <= now
-        tick = Tick(
-            row.id,
-            due,
-            planned.following,
-            self._new_run_id(),
-            planned.runs_for,
-            planned.missed,
-            job.policy.overlap,
-            ATTEMPTS,
-            behind,
-        )
-        return Asked(row, planned, tick)
 
     def _fault(self, job: Job, error: Exception) -> None:
         """A trigger that failed is not asked again."""
@@ -333,18 +336,24 @@ class Desk:
 
     def _answered(self, job: Job, asked: Asked, answer: Claimed | Refused, session: str) -> None:
         row, planned, tick = asked
-        if isinstance(answer, Claimed) or answer.why is Refusal.MISSED:
-            if planned.ticks:
-                self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
-        elif answer.why is Refusal.NO_SESSION:
-            self.session.beat_now()
-            return
+        written = isinstance(answer, Claimed) or answer.why is Refusal.MISSED or answer.run_id is not None
+        if planned.ticks and written:
+            self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
+        assert isinstance(job.agenda, Stored)
+        coming = tick.following if isinstance(answer, Claimed) else answer.next_run_at
+        job.agenda.overdue = coming if coming is not None and coming <= self._now() else None
         if isinstance(answer, Claimed):
             following = None if row.interval_minutes is not None else tick.following
             self._due(job, replace(row, next_run_at=following, last_run_at=self._now()))
             self._begin(job, answer, session)
             return
-        if answer.run_id is not None:
+        if answer.why is Refusal.NO_SESSION:
+            self.session.beat_now()
+            return
+        if answer.why is Refusal.BUSY and answer.run_id is None:
+            job.agenda.wait(row)  # until its run here has ended, or the next beat
+            return
+        if answer.run_id is not None and tick.overlap is Overlap.SKIP:  # else it may have been queued
             self._bus.emit(RunSkipped(job.name, tick.due, why(answer)))
         kept = answer.why not in (Refusal.DISABLED, Refusal.GONE)
         self._due(job, replace(row, next_run_at=answer.next_run_at if kept else None))
@@ -353,7 +362,7 @@ class Desk:
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
     ) -> None:
         claim = Claim(claimed, f"claim:{job.name}", session, self)
-        if not self.holds(claim) or not self._dispatcher.admits:  # the answer came too late: give it back
+        if job.removed or not self.holds(claim) or not self._dispatcher.admits:  # too late: give it back
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")
             claim.ended(why, 0.0)
             if answer is not None and not answer.done():

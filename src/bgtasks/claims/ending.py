@@ -43,7 +43,14 @@ def _json(value: Any) -> str | None:
     if value is None:
         return None
     try:
-        text = json.dumps(value, ensure_ascii=False, default=repr)
+        text = json.dumps(value, ensure_ascii=False, default=_shown)
     except (TypeError, ValueError, RecursionError):
-        text = json.dumps(repr(value)[:LONGEST], ensure_ascii=False)
+        text = json.dumps(_shown(value)[:LONGEST], ensure_ascii=False)
     return text if len(text) <= LONGEST else json.dumps(text[:LONGEST] + "…", ensure_ascii=False)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # noqa: BLE001 - someone else's object
+        return f"({type(value).__name__} that cannot be shown: {type(error).__name__})"

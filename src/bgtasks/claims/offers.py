@@ -31,6 +31,7 @@ class Offers:
 
     Args:
         talk: Called when there is something to accept.
+        declare: Makes a task known to the store.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Offers:
         new_run_id: NewRunId,
         spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]],
         talk: Callable[[], None],
+        declare: Callable[[Job], Coroutine[Any, Any, None]],
     ) -> None:
         self._session = session
         self._bus = bus
@@ -48,8 +50,10 @@ class Offers:
         self._new_run_id = new_run_id
         self._spawn = spawn
         self._talk = talk
+        self._declare = declare
         self._open: dict[str, tuple[Job, Offer]] = {}
-        self._answers: dict[str, asyncio.Future[Outcome]] = {}
+        self._busy: dict[str, tuple[Job, Offer]] = {}
+        self._asked: dict[str, tuple[Job, Offer, asyncio.Future[Outcome]]] = {}
         self._backoffs: dict[UUID, Backoff] = {}
 
     def __bool__(self) -> bool:
@@ -59,19 +63,31 @@ class Offers:
         """The store has one."""
         self._open[offer.run_id] = (job, offer)
 
-    def clear(self) -> None:
-        """Forget those of the store; it tells of them again."""
+    def clear(self, reason: str = "") -> None:
+        """Forget those of the store, which tells of them again, and answer who waits for one."""
         self._open.clear()
+        self._busy.clear()
+        for run_id in tuple(self._asked):
+            self._decline(run_id, reason)
 
     def drop(self, job: Job) -> None:
         """Forget those of a job."""
-        self._open = {run_id: each for run_id, each in self._open.items() if each[0] is not job}
+        for of in (self._open, self._busy):
+            for run_id in [each for each, (whose, _) in of.items() if whose is job]:
+                del of[run_id]
+        for run_id in [each for each, (whose, *_) in self._asked.items() if whose is job]:
+            self._decline(run_id, "the task was removed")
+
+    def try_again(self) -> None:
+        """Try again to have those that somebody waits for here, and that waited for a run to end."""
+        self._open.update(self._busy)
+        self._busy.clear()
 
     def want(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
         """Offer a run, for one start, and try to have it here."""
         offer = Offer(self._new_run_id(), job_id(job.name), due, 1, 1)
         if answer is not None:
-            self._answers[offer.run_id] = answer
+            self._asked[offer.run_id] = (job, offer, answer)
         self._spawn(self._offer(job, offer), "offer")
 
     def want_later(self, job: Job, attempt: int, now: Callable[[], datetime]) -> None:
@@ -89,9 +105,11 @@ class Offers:
 
     async def _offer(self, job: Job, offer: Offer) -> None:
         try:
-            await self._session.ask(self._session.store.offer(offer))
+            if not await self._session.ask(self._session.store.offer(offer)):
+                await self._declare(job)
+                await self._session.ask(self._session.store.offer(offer))
         except BgTasksError as error:
-            self._decline(job, offer, str(error))
+            self._decline(offer.run_id, str(error))
             return
         self.take(job, offer)
         self._talk()
@@ -109,14 +127,21 @@ class Offers:
         for (run_id, (job, offer)), answer in zip(said.items(), answers, strict=True):
             self._open.pop(run_id, None)
             if isinstance(answer, Claimed):
-                had.append((job, answer, self._answers.pop(run_id, None)))
-            elif run_id in self._answers:
-                self._decline(job, offer, why(answer))
+                had.append((job, answer, self._asked.pop(run_id, (None, None, None))[2]))
+            elif run_id not in self._asked:
+                continue
+            elif answer.why is Refusal.BUSY and job.policy.overlap is not Overlap.SKIP:
+                self._busy[run_id] = (job, offer)
+            else:
+                self._decline(run_id, why(answer))
         return had
 
-    def _decline(self, job: Job, offer: Offer, reason: str) -> None:
-        Request(job, offer.due, self._answers.pop(offer.run_id, None)).decline(reason)
-        self._bus.emit(RunSkipped(job.name, offer.due, reason))
+    def _decline(self, run_id: str, reason: str) -> None:
+        """Tell who waits for a run that it is not had here."""
+        if (asked := self._asked.pop(run_id, None)) is not None:
+            job, offer, answer = asked
+            Request(job, offer.due, answer).decline(reason)
+            self._bus.emit(RunSkipped(job.name, offer.due, reason))
 
 
 def first[K, V](of: dict[K, V]) -> dict[K, V]:

@@ -7,9 +7,10 @@ night without any node is late by the store's clock, and `catch_up` decides what
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from bgtasks.errors import InvalidTrigger
 from bgtasks.policies import MISFIRE_GRACE, CatchUp
 from bgtasks.triggers import Every, Trigger
 
@@ -42,7 +43,7 @@ def first_due(trigger: Trigger, now: datetime, delay: float) -> datetime | None:
         Exception: Whatever the trigger raises, if it is a user's own.
     """
     earliest = now + timedelta(seconds=delay)
-    return earliest if isinstance(trigger, Every) else trigger.next_after(earliest)
+    return earliest if isinstance(trigger, Every) else _asking(trigger)(earliest)
 
 
 def plan(
@@ -64,7 +65,7 @@ def plan(
         step = timedelta(seconds=trigger.seconds)
         ask: Callable[[datetime], datetime | None] = lambda when: _on_grid(anchor or due, step, when)  # noqa: E731
     else:
-        ask = trigger.next_after
+        ask = _asking(trigger)
     if catch_up is CatchUp.ALL:
         return Plan(due, ask(due))
     latest, passed, following = _latest(ask, due, now)
@@ -77,6 +78,18 @@ def plan(
     count = f"{ticks} ticks" if ticks > 1 else "a tick"
     why = f'{count} missed: noticed {round(since, 1):g} s late; catch_up="{catch_up}"'
     return Plan(latest if runs else None, following, ticks, why)
+
+
+def _asking(trigger: Trigger) -> Callable[[datetime], datetime | None]:
+    """What a trigger answers, if that is an answer: by one that does not go on, time would never come up."""
+
+    def ask(when: datetime) -> datetime | None:
+        at: object = trigger.next_after(when)
+        if at is None or (isinstance(at, datetime) and at.utcoffset() is not None and at > when):
+            return None if at is None else at.astimezone(UTC)
+        raise InvalidTrigger(f"it answered {at!r}, which is not an aware instant after {when!r}")
+
+    return ask
 
 
 def _on_grid(anchor: datetime, step: timedelta, when: datetime) -> datetime:

@@ -84,7 +84,7 @@ class Session:
         return max(0.0, self._trusted_until - self._clock.monotonic()) if self.id else 0.0
 
     def now(self, mono: float) -> datetime:
-        """The store's time at an instant of this node's clock; known once a beat was answered."""
+        """The store's time at an instant of this node's clock; until the first beat they are the same."""
         at, then = self._offset
         return at + timedelta(seconds=mono - then)
 
@@ -98,6 +98,7 @@ class Session:
         if self._keeping is not None and self._loop is loop and not self._keeping.done():
             return
         self._loop, self._context = loop, context
+        self._offset = (self._clock.now(), self._clock.monotonic())
         self._again = asyncio.Event()
         self._keeping = self._spawn(self._keep(), "beat")
 
@@ -115,10 +116,12 @@ class Session:
 
     async def close(self, within: float) -> None:
         """End the session, so that nobody waits for it to expire."""
+        if self._keeping is None:  # there was none
+            return
         until = self._clock.monotonic() + within
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.wait((self._keeping,), timeout=within)
+        self._keeping.cancel()
+        await asyncio.wait((self._keeping,), timeout=within)
+        self._keeping = None
         session, self.id = self.id, ""
         self._disarm()
         if session:
@@ -154,6 +157,8 @@ class Session:
             backoff.succeeded()
             received = self._clock.monotonic()
             self._offset = (beat.at, (sent + received) / 2)
+            if not self.id or not beat.alive:  # what was found lost is told to nobody else
+                self._heard(Beat(beat.at, False, lost=beat.lost))
             if not self.id:  # it was given up here meanwhile
                 continue
             if beat.alive:

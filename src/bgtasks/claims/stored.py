@@ -17,9 +17,11 @@ class Stored(Agenda):
 
     Attributes:
         row: The job as it was seen last; None before the store has answered.
+        overdue: An instant that had passed when the one before was claimed: its run waits for that to end.
+        waits: It is due, and waits for a run of it to end.
     """
 
-    __slots__ = ("fault", "row")
+    __slots__ = ("fault", "overdue", "row", "waits")
 
     kept = True
 
@@ -30,9 +32,12 @@ class Stored(Agenda):
         self.due = self.behind = self.missed = None
         self.row: JobRow | None = None
         self.fault: str | None = None
+        self.overdue: datetime | None = None
+        self.waits = False
 
     def begin(self, reading: Reading, delay: float) -> None:
-        self.due = None
+        self.due = self.fault = self.overdue = None
+        self.waits = False
 
     def take(self, reading: Reading, noticed: float = 0.0, *, in_one: bool = False) -> datetime | None:
         self.due = None
@@ -40,7 +45,11 @@ class Stored(Agenda):
 
     def see(self, row: JobRow, due: float | None) -> None:
         """The job is as this row says, and due at this instant of the node's clock."""
-        self.row, self.due = row, due
+        self.row, self.due, self.waits = row, due, False
+
+    def wait(self, row: JobRow) -> None:
+        """The job is due, and cannot be had before a run of it has ended."""
+        self.row, self.due, self.waits = row, None, True
 
     @property
     def never(self) -> bool:

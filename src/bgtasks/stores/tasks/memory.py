@@ -208,10 +208,7 @@ class MemoryTaskStore:
         self._runs.put(replace(over, duration_ms=ending.duration_ms, result_json=ending.result_json))
         job = self._jobs.get(run.job_id)
         if job is not None:
-            failures = {RunStatus.SUCCESS: 0, RunStatus.SKIPPED: 0}.get(ending.status, job.failures)
-            if ending.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
-                failures += 1
-            self._jobs.put(replace(job, failures=failures))
+            self._jobs.put(replace(job, failures=_in_a_row(job.failures, ending)))
             self._follow(run, again=ending.again)
         return True
 
@@ -228,7 +225,7 @@ class MemoryTaskStore:
         job, now = self._jobs.get(run.job_id), self._clock.now()
         if job is None:
             return
-        if again and run.attempt < run.attempts:
+        if again and not run.unwanted and run.attempt < run.attempts:
             base = run.id.partition("~")[0]
             self._runs.put(
                 replace(
@@ -244,7 +241,7 @@ class MemoryTaskStore:
                     started_at=None,
                 )
             )
-        elif job.next_run_at is None:
+        elif job.next_run_at is None and job.interval_minutes is not None:
             self._jobs.put(replace(job, next_run_at=_after_interval(job, now), version=job.version + 1))
 
     # -- jobs ------------------------------------------------------------------------------------
@@ -317,6 +314,13 @@ class MemoryTaskStore:
     async def prune(self, before: datetime, keep: int) -> int:
         """See `TaskStore`."""
         return self._runs.prune(before, keep)
+
+
+def _in_a_row(failures: int, ending: Ending) -> int:
+    if ending.status in (RunStatus.FAILED, RunStatus.TIMED_OUT):
+        return failures + 1
+    well = ending.status in (RunStatus.SUCCESS, RunStatus.SKIPPED) and not ending.again  # not cut short
+    return 0 if well else failures
 
 
 def _is_doing(session: str, run: RunRow) -> bool:

@@ -157,7 +157,7 @@ local function ended(run, token, status, took, again, result, why)
   local failed = failures[status]
   if failed == 1 then
     call('HSET', key('job', was.job), 'failures', whole(known + 1))
-  elseif failed == 0 and known ~= '0' then
+  elseif failed == 0 and known ~= '0' and again ~= '1' then
     call('HSET', key('job', was.job), 'failures', '0')
   end
   follow(was, again == '1')

@@ -54,10 +54,10 @@ end
 RUNS = """
 local function facts(run)
   local f = call('HMGET', key('run', run), 'job_id', 'job_type', 'bot_id', 'status', 'due', 'attempt',
-    'attempts', 'session', 'token', 'started_at')
+    'attempts', 'session', 'token', 'started_at', 'unwanted')
   if not f[1] then return nil end
   return {id = run, job = f[1], type = f[2], bot = f[3], status = f[4], due = f[5], attempt = f[6],
-    attempts = f[7], session = f[8], token = f[9], started = f[10]}
+    attempts = f[7], session = f[8], token = f[9], started = f[10], unwanted = f[11]}
 end
 
 -- How many runs of a job are over.
@@ -140,7 +140,7 @@ end
 local function follow(was, again)
   local job = call('HMGET', key('job', was.job), 'id', 'enabled', 'next_run_at', 'interval_minutes')
   if not job[1] then return end
-  if again and tonumber(was.attempt) < tonumber(was.attempts) then
+  if again and was.unwanted ~= '1' and tonumber(was.attempt) < tonumber(was.attempts) then
     local attempt = whole(was.attempt + 1)
     local base = string.sub(was.id, 1, (string.find(was.id, '~', 1, true) or 0) - 1)
     local run = base .. '~' .. attempt

@@ -73,7 +73,7 @@ class Jobs:
     def due(self, types: tuple[str, ...], until: datetime, limit: int) -> list[JobRow]:
         """Enabled jobs of these types that are due by then, the earliest first."""
         found = list[tuple[datetime, UUID]]()
-        for each in types:
+        for each in dict.fromkeys(types):
             due = self._due.get(each, [])
             found += due[: min(limit, bisect_right(due, (until, LAST_ID)))]
         return [self._rows[job] for _, job in sorted(found)[:limit]]

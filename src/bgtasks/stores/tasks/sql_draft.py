@@ -7,7 +7,6 @@ locks and loads the rows that it is about, asks the draft, and writes back what 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
