@@ -28,8 +28,6 @@ from tests.support.waiting import until
 from bgtasks.contracts import TaskStore
 from bgtasks.records import Beat
 
-pytest_plugins = ["tests.support.task_stores"]
-
 
 async def ids(store: TaskStore) -> list[str]:
     """Sessions that are alive."""

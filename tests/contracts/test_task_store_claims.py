@@ -32,8 +32,6 @@ from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
 from bgtasks.records import Claimed, JobRow, Refusal, Refused, RunQuery, RunRow, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 
 async def next_of(store: TaskStore, session: str, job: JobRow, **but: object) -> Claimed | Refused:
     """The answer to a claim of what the job is due for by now."""

@@ -29,8 +29,6 @@ from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
 from bgtasks.records import Claimed, Refusal, RunQuery, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 STORES = 4
 TASKS = 16
 

@@ -29,9 +29,6 @@ from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
 from bgtasks.records import Claimed, Ending, Offer, RunQuery, RunRow, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
-
 OVER = [RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.TIMED_OUT]
 
 

@@ -24,8 +24,6 @@ from tests.support.task_stores import (
 from bgtasks.contracts import TaskStore
 from bgtasks.records import RunQuery, RunRow, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 FULL = a_run(
     id="full",
     bot_id="b1",

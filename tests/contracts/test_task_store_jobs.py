@@ -29,8 +29,6 @@ from tests.support.task_stores import (
 from bgtasks.contracts import TaskStore
 from bgtasks.records import JobRow, RunQuery, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 FULL = JobRow(
     id=UUID("00000000-0000-4000-8000-00000000abcd"),
     job_type="tidy",

@@ -26,8 +26,6 @@ from tests.support.task_stores import (
 from bgtasks.contracts import TaskStore
 from bgtasks.records import Offer, RunQuery, RunRow, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 
 async def lost(store: TaskStore, session: str) -> list[RunRow]:
     """Runs that the session finds lost."""

@@ -28,8 +28,6 @@ from tests.support.task_stores import (
 from bgtasks.contracts import TaskStore
 from bgtasks.records import Refusal, RunQuery, RunStatus
 
-pytest_plugins = ["tests.support.task_stores"]
-
 CONTROL = "".join(chr(each) for each in range(1, 32))
 TEXTS = {
     "odd": ODD,

@@ -1,12 +1,9 @@
-"""Task stores for tests: an empty place of each kind, and values to fill it with.
-
-A test module names this one in its `pytest_plugins`, and imports from it beside: PYTEST_DONT_REWRITE.
-"""
+"""Task stores for tests: an empty place of each kind, and values to fill it with."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 import os
 import tempfile
 import warnings
@@ -38,6 +35,8 @@ from bgtasks.records import (
     Tick,
 )
 from bgtasks.stores.tasks.memory import MemoryTaskStore
+from bgtasks.stores.tasks.redis import RedisTaskStore
+from bgtasks.stores.tasks.sql import SqlTaskStore
 
 __all__ = [
     "DUE",
@@ -46,7 +45,9 @@ __all__ = [
     "LONG",
     "NO_JOB",
     "ODD",
+    "PATIENT",
     "SHORT",
+    "SqlPlace",
     "TaskStores",
     "a_job",
     "a_run",
@@ -60,6 +61,7 @@ __all__ = [
     "new_id",
     "now_of",
     "offered",
+    "place",
     "postgresql_url",
     "refused",
     "run_of",
@@ -147,9 +149,7 @@ class RedisPlace(TaskStores):
         self.clients = Clients(decode=self.decode, url=self.url, fake=fake, stack=self.stack)
 
     def new(self) -> TaskStore:
-        redis: Any = importlib.import_module("bgtasks.stores.tasks.redis")
-        made: TaskStore = redis.RedisTaskStore(self.clients.new(), timeout=PATIENT)
-        return made
+        return RedisTaskStore(self.clients.new(), timeout=PATIENT)
 
     async def prepare(self) -> None:
         await self.clients.new().flushall()
@@ -162,9 +162,7 @@ class SqlPlace(TaskStores):
     url: str = ""
 
     def new(self) -> TaskStore:
-        sql: Any = importlib.import_module("bgtasks.stores.tasks.sql")
-        made: TaskStore = sql.SqlTaskStore(self.url, timeout=PATIENT)
-        return made
+        return SqlTaskStore(self.url, timeout=PATIENT)
 
     async def prepare(self) -> None:
         if not self.url.startswith("postgresql"):
@@ -182,19 +180,19 @@ class SqlPlace(TaskStores):
         self.stack.push_async_callback(until, "no store has left a connection open", is_alone)
 
 
-def _kinds() -> list[Any]:
-    full = pytest.mark.full
-    kinds: list[Any] = ["memory"]
-    if importlib.util.find_spec("bgtasks.stores.tasks.redis"):
-        kinds += ["fakeredis", pytest.param("fakeredis, decoding", marks=full)]
-        kinds += [pytest.param(each, marks=pytest.mark.real) for each in ("redis 8", "redis 7, decoding")]
-        kinds.append(pytest.param("redis 6", marks=(pytest.mark.real, full)))
-    if importlib.util.find_spec("bgtasks.stores.tasks.sql"):
-        kinds += ["sqlite", "postgresql"]
-    return kinds
+_KINDS = [
+    "memory",
+    "fakeredis",
+    pytest.param("fakeredis, decoding", marks=pytest.mark.full),
+    pytest.param("redis 8", marks=pytest.mark.real),
+    pytest.param("redis 7, decoding", marks=pytest.mark.real),
+    pytest.param("redis 6", marks=(pytest.mark.real, pytest.mark.full)),
+    "sqlite",
+    "postgresql",
+]
 
 
-@pytest.fixture(params=_kinds())
+@pytest.fixture(params=_KINDS)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> TaskStores:
     """Each kind of place; what is in it is of earlier tests."""
     name, _, mode = str(request.param).partition(", ")
