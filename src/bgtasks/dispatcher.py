@@ -299,7 +299,8 @@ class Dispatcher:
         was_open = job.open_until
         job.run_ended(run)
         if run.claim is not None:
-            run.claim.ended(run.outcome or Cancelled(), run.ended - run.began)
+            how = Cancelled("by the host") if run.killed else run.outcome or Cancelled()
+            run.claim.ended(how, run.ended - run.began)
         if run.answer is not None and not run.answer.done():
             run.answer.set_result(run.outcome or Cancelled())
         self._loop_ends = run.killed

@@ -172,6 +172,8 @@ class Lifecycle:
             self.loop = self._stopping = None
             self._close()
             self._dispatcher.cancel_all()
+            if self._desk is not None:
+                self._desk.forget()
 
     def _close(self) -> None:
         end, self._end = self._end, None

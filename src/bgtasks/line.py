@@ -41,8 +41,10 @@ class Line:
         self._asking: set[asyncio.Task[Any]] = set()
         self._lost_at: float | None = None
 
-    async def ask[T](self, call: Coroutine[Any, Any, T], left: float = float("inf")) -> T:
-        """What `call` answers within the time of one attempt, and no more than `left` seconds.
+    async def ask[T](
+        self, call: Coroutine[Any, Any, T], left: float = float("inf"), *, within: float | None = None
+    ) -> T:
+        """What `call` answers within the time of one attempt, or `within` that, and `left` seconds at most.
 
         After that it is left behind: a cancelled call may take its time to unwind (`asyncio.wait_for` waits
         for that), and a lease does not.
@@ -51,16 +53,17 @@ class Line:
             ResourceUnavailable: It did not answer, or failed in a way that nobody foresaw.
             BgTasksError: What it raised itself.
         """
+        limit = self._attempt if within is None else within
         asking = self._spawn(call, "ask")
         self._asking.add(asking)
         asking.add_done_callback(self._answered)
         try:
-            await asyncio.wait((asking,), timeout=max(0.0, min(self._attempt, left)))
+            await asyncio.wait((asking,), timeout=max(0.0, min(limit, left)))
         finally:
             if not asking.done():
                 asking.cancel()
         if not asking.done():
-            raise ResourceUnavailable(self._server, f"no answer within {self._attempt:g} s")
+            raise ResourceUnavailable(self._server, f"no answer within {limit:g} s")
         try:
             return asking.result()
         except asyncio.CancelledError:

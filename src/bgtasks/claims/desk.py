@@ -26,7 +26,7 @@ from bgtasks.claims.stored import Stored
 from bgtasks.claims.ticks import Asked, Wanted, ask_for
 from bgtasks.clock import Clock
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import BgTasksError, InvalidTrigger
+from bgtasks.errors import BgTasksError, InvalidTrigger, ResourceUnavailable
 from bgtasks.events import EventBus, RunLost, RunMissed, RunSkipped
 from bgtasks.job import Job, Request
 from bgtasks.lease import LeaseTimes
@@ -88,6 +88,7 @@ class Desk:
             self.session, bus, random, self._new_run_id, self._spawn, self._talk, self._declare_one
         )
         self._changed = self._hurry = False
+        self._silent_since = float("inf")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._talking: asyncio.Task[None] | None = None
@@ -144,7 +145,7 @@ class Desk:
         self._loop = self._talking = None
 
     def forget(self) -> None:
-        """Let go of an event loop that was closed."""
+        """Let go of an event loop that was closed, or is about to be."""
         self._loop = self._talking = None
         self._endings.clear()
         self.session.forget()
@@ -255,6 +256,7 @@ class Desk:
             while True:
                 if self._endings:
                     await self._finish()
+                    self._silent_since = float("inf")
                 elif not self.session.holds or not self._dispatcher.admits:
                     return  # the next beat begins anew; what stops takes nothing more
                 elif self._changed:
@@ -266,10 +268,19 @@ class Desk:
                     session = self.session.id
                     for job, claimed, answer in await self._offers.accept():
                         self._begin(job, claimed, session, answer)
+                    self._silent_since = float("inf")
                 elif self._wanted:
                     await self._claim()
+                    self._silent_since = float("inf")
                 else:
                     return
+        except ResourceUnavailable as error:
+            now = self._clock.monotonic()
+            self._silent_since = min(self._silent_since, now)
+            if now - self._silent_since > 2 * self.session.times.lease:
+                # It beats, but what it asks for is not answered: what it may have claimed is for others.
+                self._silent_since = float("inf")
+                self.session.give_up(str(error))
         except BgTasksError:
             return  # said by the session, whose next beat begins anew
 

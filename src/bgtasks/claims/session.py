@@ -27,6 +27,9 @@ __all__ = ["Session"]
 TIMES = LeaseTimes(lease=15.0, renew=3.0, attempt=2.0, margin=3.0)
 """How long a session lives without a beat, and how often it beats."""
 
+OPENING = 60.0
+"""Seconds that it may take to make a store ready: tables may have to be made, or changed."""
+
 
 class Session:
     """Keeps this process known to a store.
@@ -114,6 +117,11 @@ class Session:
         """
         return await self._line.ask(call)
 
+    def give_up(self, why: str) -> None:
+        """Trust this session no more, though it beats; another begins at once."""
+        if self.id:
+            self._end(why)
+
     async def close(self, within: float) -> None:
         """End the session, so that nobody waits for it to expire."""
         if self._keeping is None:  # there was none
@@ -135,7 +143,9 @@ class Session:
             self._line.out_of_reach(error)  # a session expires
 
     def forget(self) -> None:
-        """Let go of an event loop that was closed."""
+        """Let go of an event loop that was closed, or is about to be."""
+        if self._keeping is not None and self._loop is not None and not self._loop.is_closed():
+            self._keeping.cancel()
         self._keeping, self.id = None, ""
         self._disarm()
 
@@ -145,7 +155,7 @@ class Session:
             sent = self._clock.monotonic()
             try:
                 if not opened:
-                    await self._line.ask(self.store.open())
+                    await self._line.ask(self.store.open(), within=OPENING)
                     opened = True
                     sent = self._clock.monotonic()
                 beat = await self._beat()

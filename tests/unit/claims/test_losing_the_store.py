@@ -98,6 +98,33 @@ class TestWhileTheStoreIsAway:
         cluster.run(main)
         assert cluster.times("shared") == [0.0]
 
+    def test_a_store_that_takes_long_to_be_made_ready_is_waited_for(self, cluster: Cluster) -> None:
+        cluster.task("shared", Every("5s", fixed_rate=True))
+        cluster.a.reach.delay["open"] = 40.0
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(50)
+
+        cluster.run(main)
+        assert cluster.a.reach.calls.count("open") == 1
+        assert cluster.times("shared")
+
+
+class TestANodeThatBeatsAndHearsNoAnswerToItsClaims:
+    def test_leaves_what_it_may_have_claimed_to_others(self, cluster: Cluster) -> None:
+        cluster.task("shared", Every("5s", fixed_rate=True))
+
+        async def main() -> None:
+            cluster.a.reach.slow["claim"] = 2.5
+            await cluster.start()
+            await cluster.clock.advance(300)
+
+        cluster.run(main)
+        starts = cluster.starts("shared")
+        assert len([start for start in starts if start.node == "b"]) > 5
+        assert each_tick_once(cluster, "shared")
+
 
 class TestARunWhoseClaimIsLost:
     @pytest.mark.parametrize("hangs", [False, True])
