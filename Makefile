@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full simulate mutants check bench clean
+.PHONY: help demo test test-full cluster simulate mutants check bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ test: $(VENV)/.for-development  ## what a change must pass; starts its own serve
 
 test-full: $(VENV)/.for-development $(VENV)-redis6/.ready  ## everything, kill -9 and wheel included
 	@$(PYTEST) -q -n 2 --dist worksteal
+
+cluster: $(VENV)/.for-development  ## eight processes on one store, 200 tasks every 5 s for a minute, in Redis, SQLite and PostgreSQL
+	@CLUSTER_SCALE=1 $(PYTEST) -q tests/acceptance/test_cluster.py
 
 simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual time: HOURS=150 SEED=1, RESUME=file
 	@$(BIN)/python -m tests.simulation --hours $(or $(HOURS),150) --seed $(or $(SEED),1) --histogram \

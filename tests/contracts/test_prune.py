@@ -14,7 +14,7 @@ import redis
 from tests.support.servers import explained
 from tests.support.waiting import PATIENCE_S
 
-from bgtasks import Done, Failed, Registry, background_task, build_scheduler
+from bgtasks import Done, Failed, build_scheduler
 from bgtasks.errors import Fenced
 from bgtasks.events import RunFinished
 from bgtasks.fencing import FencedGraph
@@ -22,7 +22,6 @@ from bgtasks.graph import KnowledgeGraph, ensure_schema
 from bgtasks.memory import decay
 from bgtasks.memory.decay import prune
 from bgtasks.stores.tasks.memory import MemoryTaskStore
-from bgtasks.tasks import kg_decay_task
 
 pytestmark = pytest.mark.real
 
@@ -61,9 +60,7 @@ async def test_exactly_the_edges_whose_time_has_come_are_deleted(graph: Knowledg
 
 async def decayed(graph: KnowledgeGraph) -> RunFinished:
     """How the built-in task ends, under a claim."""
-    registry = Registry()
-    background_task("24h", scope="cluster", registry=registry)(kg_decay_task)
-    scheduler = build_scheduler(kg_manager=graph, registry=registry, store=MemoryTaskStore())
+    scheduler = build_scheduler(kg_manager=graph, only=["kg_decay_task"], store=MemoryTaskStore())
     heard: asyncio.Future[RunFinished] = asyncio.get_running_loop().create_future()
     scheduler.bus.subscribe(lambda event: heard.set_result(event) if type(event) is RunFinished else None)
     async with scheduler, asyncio.timeout(PATIENCE_S):

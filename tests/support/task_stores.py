@@ -95,7 +95,7 @@ ODD = "Zażółć \"gęślą\" 'jaźń' \\ %s $1 :x {} [] ; -- /*\t\r\n\x01\x1f\
 PATIENT = 20.0
 """Seconds that a store's call may take: the machine may be busy."""
 
-POSTGRESQL_URL = "BGTASKS_TEST_POSTGRESQL_URL"
+POSTGRESQL_URL = "TEST_POSTGRESQL_URL"
 """Names a PostgreSQL to use instead of one that the tests start; databases are created in it."""
 
 
