@@ -304,6 +304,8 @@ def log_to_stderr(level: str) -> None:
     handler.addFilter(RunContextFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(task)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    for name in ("aiosqlite", "asyncio"):  # a line for each statement, and for each event loop
+        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
 
 
 _OWN = {

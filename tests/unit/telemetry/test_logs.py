@@ -667,3 +667,14 @@ def test_two_schedulers_on_one_bus_say_everything_once(caplog: pytest.LogCapture
     assert [text.split(":")[0] for _, text in lines(caplog)] == ["scheduler started"] * 2 + [
         "scheduler stopped"
     ] * 2
+
+
+def test_a_store_does_not_tell_of_each_statement() -> None:
+    said = run_python(
+        "-c",
+        "import logging; from bgtasks.telemetry.logs import log_to_stderr; log_to_stderr('DEBUG');"
+        "logging.getLogger('aiosqlite').debug('SELECT'); logging.getLogger('mine').debug('heard')",
+    )
+    assert said.returncode == 0
+    assert "heard" in said.stderr
+    assert "SELECT" not in said.stderr
