@@ -51,8 +51,10 @@ def timeless(value: object, name: str = "") -> object:
     """An answer without what depends on the time."""
     if isinstance(value, datetime):
         return "some time" if PRESENT[0] < value < PRESENT[1] else value
-    if name == "token" or (name == "duration_ms" and value):
+    if name == "token":
         return bool(value)
+    if name == "duration_ms" and value is not None:
+        return "some time"
     if is_dataclass(value):
         return {each.name: timeless(getattr(value, each.name), each.name) for each in fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
