@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from bgtasks.build import build_scheduler
 from bgtasks.contracts import Absent, BotRunner, ChatClient, KnowledgeGraphLike
+from bgtasks.decorators import background_job, background_task, background_worker
 from bgtasks.errors import BgTasksError, ResourceUnavailable
 from bgtasks.events import EventBus
 from bgtasks.health import Health, JobSnapshot
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
 from bgtasks.policies import Breaker, Retry
-from bgtasks.registry import Registry, background_task, background_worker
+from bgtasks.registry import Registry
 from bgtasks.run import current_run
 from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import days, hours, minutes, seconds
@@ -23,7 +24,7 @@ from bgtasks.triggers import Cron, Every, Once, Trigger
 from bgtasks.wiring import Decision
 
 if TYPE_CHECKING:
-    from bgtasks.claims import Claim, current_claim
+    from bgtasks.claims import Claim, Jobs, ScheduledJob, current_claim
     from bgtasks.lease import LeaseTimes
     from bgtasks.supervisor import Supervision, TaskSupervisor, WorkerContext, build_supervisor
 
@@ -47,6 +48,7 @@ __all__ = [
     "Failed",
     "Health",
     "JobSnapshot",
+    "Jobs",
     "KnowledgeGraphLike",
     "LeaseTimes",
     "Missed",
@@ -55,12 +57,14 @@ __all__ = [
     "Registry",
     "ResourceUnavailable",
     "Retry",
+    "ScheduledJob",
     "Skipped",
     "Supervision",
     "TaskSupervisor",
     "TimedOut",
     "Trigger",
     "WorkerContext",
+    "background_job",
     "background_task",
     "background_worker",
     "build_scheduler",
@@ -75,7 +79,9 @@ __all__ = [
 
 _LATER = {
     "Claim": "claims",
+    "Jobs": "claims",
     "LeaseTimes": "lease",
+    "ScheduledJob": "claims",
     "Supervision": "supervisor",
     "TaskSupervisor": "supervisor",
     "WorkerContext": "supervisor",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bgtasks.records import (
         Beat,
         Claimed,
+        Command,
+        CommandRow,
         Ending,
         JobRow,
         Offer,
@@ -290,12 +292,38 @@ class TaskStore(Protocol):
         """One job."""
 
     async def jobs(
-        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+        self,
+        *,
+        job_type: str | None = None,
+        bot_id: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
     ) -> Sequence[JobRow]:
-        """Jobs by their ids, those after one of them."""
+        """Jobs by their ids, those after one of them: of all types and bots, or of one."""
+
+    async def types(self) -> Mapping[str, int]:
+        """How many jobs there are of each type, in the order of their names."""
 
     async def offer(self, offer: Offer) -> bool:
         """Want a run beside the schedule; False if there is no such job. One offer per run id."""
+
+    async def withdraw(self, run_id: str, why: str) -> bool:
+        """Want a run no more that nobody has started: it is skipped, and why. Whether it was wanted."""
+
+    # -- commands
+
+    async def command(self, command: Command, ttl: float) -> CommandRow:
+        """Tell nodes something, which they hear when they beat within `ttl` seconds; as it is kept.
+
+        Sent again, it is the one that is there already, with its answers.
+        """
+
+    async def answer(self, session: str, command: str, done: bool, text: str) -> None:
+        """Say what came of a command: the first answer of a session counts. Nothing if it, or the session, is
+        not known."""
+
+    async def commands(self, *, id: str | None = None, limit: int = 100) -> Sequence[CommandRow]:
+        """Commands with their answers, the latest first; or the one of an id."""
 
     # -- history
 
@@ -309,4 +337,8 @@ class TaskStore(Protocol):
         """Write down a run that never was, and why: its status is that of one that is over."""
 
     async def prune(self, before: datetime, keep: int) -> int:
-        """Forget runs that were over before an instant, and of each job all but the last `keep`; how many."""
+        """Forget runs that were over before an instant, and of each job all but the last `keep`; how many.
+
+        Forgets commands too that expired before it, and jobs added at run time that are over: with a trigger
+        that is not due again, no run wanted or in progress, and none that began since then.
+        """

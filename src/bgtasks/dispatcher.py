@@ -122,6 +122,10 @@ class Dispatcher:
         for job in tuple(self._jobs.values()):
             self._decline_waiting(job, STOPPED)
 
+    def take_in(self, job: Job) -> None:
+        """Have a job, which is placed by whoever knows when it is due."""
+        self._jobs[job.name] = job
+
     def retire(self, job: Job) -> None:
         """Take a job off the schedule, decline what waits, and cancel its runs."""
         job.removed = True
@@ -213,7 +217,7 @@ class Dispatcher:
             reason = self.pauses.reason(job, reading.mono)
             if reason is not None:
                 self.pauses.put_off(job)
-                self._skip(job, due, reason)
+                self._decline(Request(job, due), reason)
                 return
         if job.runs or job.waiting is not None or self._slots.limited:
             self.offer(Request(job, due))
@@ -259,10 +263,8 @@ class Dispatcher:
     ) -> None:
         run: Run | None = None
         try:
-            if claim is None:
-                run = Run(job, self._new_run_id(), due, answer)
-            else:
-                run = Run(job, claim.run_id, due, answer)
+            run = Run(job, self._new_run_id() if claim is None else claim.run_id, due, answer)
+            if claim is not None:
                 run.claim = claim
             job.run_begins(run)
             if job.entry and job.agenda.waits_for_end:
@@ -336,8 +338,7 @@ class Dispatcher:
             self._hand_slot_on()
 
     def _hand_slot_on(self) -> None:
-        following = self._slots.next_in_line()
-        if following is not None:
+        if (following := self._slots.next_in_line()) is not None:
             following.has_slot = True
             self._admit_soon(following)
 
@@ -375,18 +376,18 @@ class Dispatcher:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _skip(self, job: Job, due: datetime, reason: str) -> None:
-        self._decline(Request(job, due), reason)
-
     def _decline(self, request: Request, reason: str) -> None:
         request.decline(reason)
         self._bus.emit(RunSkipped(request.job.name, request.due, reason))
 
     def _say_if_unscheduled(self, job: Job) -> None:
         if job.agenda.fault is not None and not job.entry:
-            self._skip(job, self._clock.now(), f"not scheduled: {job.agenda.fault}")
+            why = job.agenda.fault
         elif job.agenda.never:
-            self._skip(job, self._clock.now(), f"not scheduled: {job.trigger} is over, and never due again")
+            why = f"{job.trigger} is over, and never due again"
+        else:
+            return
+        self._decline(Request(job, self._clock.now()), f"not scheduled: {why}")
 
     def _say_missed(self, job: Job, missed: PassedOver, reading: Reading) -> None:
         late = (reading.wall - missed.since).total_seconds()

@@ -8,6 +8,7 @@ BgTasksError
 │   ├── DuplicateTask                       a name that another function already has
 │   └── InvalidSetting                      an environment variable or `.env` entry
 ├── UnknownTask (LookupError)               a name that no task has
+├── UnknownJob (LookupError)                an id that no job in the store has
 ├── MissingExtra (ImportError)              an optional dependency is not installed
 ├── ResourceUnavailable (ConnectionError)   a server does not answer (now)
 ├── UnsuitableServer                        a server answers but cannot serve us
@@ -42,6 +43,7 @@ __all__ = [
     "MissingExtra",
     "NotLeader",
     "ResourceUnavailable",
+    "UnknownJob",
     "UnknownTask",
     "UnsuitableServer",
     "nearest",
@@ -93,6 +95,13 @@ class UnknownTask(BgTasksError, LookupError):
             cure = "no task is registered"
         super().__init__(f'no task is called "{name}": {cure}')
         self.name = name
+
+
+class UnknownJob(BgTasksError, LookupError):
+    """No job in the store has this id: there never was one, or it was removed."""
+
+    def __init__(self, id: object) -> None:
+        super().__init__(f"no job has the id {id}: it was removed, or never added (bgtasks jobs lists them)")
 
 
 class MissingExtra(BgTasksError, ImportError):

@@ -19,6 +19,7 @@ from bgtasks.outcomes import Outcome
 __all__ = [
     "Event",
     "EventBus",
+    "JobsUnresolved",
     "Listener",
     "LoopStalled",
     "ResourceLost",
@@ -112,6 +113,14 @@ class RunLost(NamedTuple):
     node: str
     attempt: int
     again: bool
+
+
+class JobsUnresolved(NamedTuple):
+    """Jobs of a type wait: no node that is alive can run them. Said by one node, once until some can."""
+
+    job_type: str
+    jobs: int
+    reason: str
 
 
 class RunRetried(NamedTuple):
@@ -240,6 +249,7 @@ type Event = (
     | RunSkipped
     | RunMissed
     | RunLost
+    | JobsUnresolved
     | RunRetried
     | RunStuck
     | TaskPaused

@@ -43,6 +43,14 @@ class Pauses:
         self._place(job)
         self._bus.emit(TaskResumed(job.name, "resumed"))
 
+    def follow(self, job: Job, paused: str | None) -> None:
+        """A job of the cluster is paused, or is not any more, for all nodes."""
+        if paused is not None:
+            self.pause(job, paused)
+        elif job.paused is not None:
+            job.paused = None
+            self._bus.emit(TaskResumed(job.name, "resumed"))
+
     def reason(self, job: Job, mono: float) -> str | None:
         """Why the job is not to be run at this instant, if it is not."""
         if job.paused is not None:

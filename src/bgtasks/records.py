@@ -7,7 +7,7 @@ is the store's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -17,8 +17,12 @@ from bgtasks.policies import Overlap
 
 __all__ = [
     "EVERY_BOT",
+    "EVERY_NODE",
+    "Answer",
     "Beat",
     "Claimed",
+    "Command",
+    "CommandRow",
     "Ending",
     "JobRow",
     "Offer",
@@ -29,10 +33,15 @@ __all__ = [
     "RunStatus",
     "SessionRow",
     "Tick",
+    "skipped_run",
+    "wanted_run",
 ]
 
 EVERY_BOT = "*"
 """The `bot_id` of a job that is no single bot's."""
+
+EVERY_NODE = "*"
+"""The `node_id` of a command to all."""
 
 
 class RunStatus(StrEnum):
@@ -146,6 +155,7 @@ class SessionRow:
         wired: The types of job that it can run.
         known: The types that it knows of, wired or not.
         snapshot_json: How it stands, for the control plane.
+        joined_at: When it began, by the store.
     """
 
     id: str
@@ -153,7 +163,60 @@ class SessionRow:
     wired: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     snapshot_json: str = "{}"
+    joined_at: datetime | None = None
     expires_at: datetime | None = None
+
+
+class Answer(NamedTuple):
+    """What a session says of a command, once.
+
+    Attributes:
+        at: When, by the store.
+        done: Whether it was carried out.
+        text: What came of it, or why it was not.
+    """
+
+    session: str
+    node_id: str
+    at: datetime
+    done: bool
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What nodes are told to do from outside.
+
+    Attributes:
+        id: Chosen by the sender: sent twice, it is one command.
+        kind: What to do, such as `pause`.
+        node_id: Which node; `*` for all that are alive when it is sent.
+        subject: What to do it to: a task's name, mostly.
+        arguments_json: What else there is to say, as JSON.
+        asked_by: Who sent it, for people.
+    """
+
+    id: str
+    kind: str
+    node_id: str = EVERY_NODE
+    subject: str = ""
+    arguments_json: str = "{}"
+    asked_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRow(Command):
+    """A command as it is kept, for whoever asks later.
+
+    Attributes:
+        created_at: When it was sent, by the store.
+        expires_at: From then on no session hears of it.
+        answers: The earliest first.
+    """
+
+    created_at: datetime
+    expires_at: datetime
+    answers: tuple[Answer, ...] = ()
 
 
 class Tick(NamedTuple):
@@ -219,8 +282,10 @@ class Refusal(StrEnum):
     TAKEN = "taken"
     """The job is not due at that instant any more, or the offer was accepted by another."""
     BUSY = "busy"
-    """A run of it is in progress. A tick is written down as skipped, or offered for later, by its `overlap`;
-    an offer stays."""
+    """A run of it is in progress. A tick is written down as skipped, unless it is late, and stays due; an
+    offer stays."""
+    QUEUED = "queued"
+    """A run of it is in progress, and the tick is offered for when that is over, by its `overlap`."""
     MISSED = "missed"
     """Nothing was to be run, and that is written down."""
     DISABLED = "disabled"
@@ -273,6 +338,8 @@ class Beat:
         unwanted: Runs of this session that are to be cancelled: overtaken by the next, or of a job that was
             removed.
         lost: Runs that were found lost just now, each told to one session only.
+        commands: Those to the session's node, sent since it joined, that it has not answered; the earliest
+            first.
     """
 
     at: datetime
@@ -281,6 +348,7 @@ class Beat:
     offers: tuple[Offer, ...] = ()
     unwanted: tuple[str, ...] = ()
     lost: tuple[RunRow, ...] = ()
+    commands: tuple[CommandRow, ...] = ()
 
 
 class RunQuery(NamedTuple):
@@ -295,3 +363,24 @@ class RunQuery(NamedTuple):
     statuses: tuple[RunStatus, ...] = ()
     before: tuple[datetime, str] | None = None
     limit: int = 100
+
+
+def wanted_run(offer: Offer, job_type: str, bot_id: str, now: datetime) -> RunRow:
+    """A run that is wanted from now on."""
+    return RunRow(
+        id=offer.run_id,
+        job_id=offer.job_id,
+        job_type=job_type,
+        bot_id=bot_id,
+        status=RunStatus.PENDING,
+        due=offer.due,
+        attempt=offer.attempt,
+        attempts=offer.attempts,
+        created_at=now,
+    )
+
+
+def skipped_run(job: JobRow, run_id: str, due: datetime, now: datetime, why: str) -> RunRow:
+    """A run that is not to be, and why."""
+    wanted = wanted_run(Offer(run_id, job.id, due), job.job_type, job.bot_id, now)
+    return replace(wanted, status=RunStatus.SKIPPED, finished_at=now, error_message=why)

@@ -7,31 +7,32 @@ dispatcher makes a run of it or says why not (`dispatcher.py`), the runner runs 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
-from bgtasks.agenda import Agenda, agenda
 from bgtasks.clock import Clock, SystemClock, read
 from bgtasks.contracts import TaskStore
 from bgtasks.dispatcher import Dispatcher
-from bgtasks.errors import BgTasksError, DuplicateTask, InvalidTask, UnknownTask
+from bgtasks.errors import BgTasksError, InvalidTask
 from bgtasks.events import EventBus, SchedulerStarted
 from bgtasks.health import Health, JobSnapshot, overdue, snapshot, standstill
 from bgtasks.job import Job, Request
 from bgtasks.lifecycle import Lifecycle
+from bgtasks.node_state import NodeState
 from bgtasks.outcomes import Outcome, Skipped
-from bgtasks.policies import POLICY, Breaker, Policy, Retry, policy
+from bgtasks.policies import Breaker, Retry, policy
+from bgtasks.roll import Roll
 from bgtasks.run import NOTHING, NewRunId, current_run, run_ids
 from bgtasks.runner import Unavailable
 from bgtasks.slots import Slots
-from bgtasks.spec import Scope, Spec, TaskFunction, TaskSpec, WorkerSpec, check_call, check_name, delay, place
+from bgtasks.spec import Spec, TaskFunction, check_call, check_name, delay
 from bgtasks.stall import StallWatch
 from bgtasks.triggers import Every, Interval, Trigger, as_trigger, parse, parse_delay
-from bgtasks.wiring import Decision, Decisions, Wired
+from bgtasks.wiring import Decision, Wired
 
 if TYPE_CHECKING:
-    from bgtasks.claims import Desk
+    from bgtasks.claims import Desk, Handler, Jobs, Retention
 
 __all__ = ["BackgroundScheduler"]
 
@@ -55,6 +56,7 @@ class BackgroundScheduler:
         store: Where the ticks of tasks with `scope="cluster"` are claimed, so that each is started on exactly
             one node; without one they are this process's alone. Opened at each start, closed at each stop.
         node_id: What this process is called in the store; by default host and process id.
+        retention: How much of the history is kept there; by default 30 days, and 1,000 runs of each job.
         unavailable: Tells which errors of a task mean that a server does not answer; it gets the error
             and the names of what the task was given. `ResourceUnavailable` always means that.
 
@@ -62,8 +64,7 @@ class BackgroundScheduler:
         InvalidTrigger: `stop_timeout` or `stall_after` is not above zero.
         ConfigurationError: A limit is below 1.
 
-    Not promised: real-time precision (a busy event loop delays every run), persistence, or that a task
-    runs on one node only: that takes a store.
+    Not promised: real-time precision (a busy event loop delays every run); without a store, persistence.
     """
 
     def __init__(
@@ -80,14 +81,14 @@ class BackgroundScheduler:
         unavailable: Unavailable | None = None,
         store: TaskStore | None = None,
         node_id: str = "",
+        retention: Retention | None = None,
     ) -> None:
         self.bus = bus if bus is not None else EventBus()
         self.stop_timeout = parse(stop_timeout, "stop_timeout")
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._own_random = random is None
-        self._jobs: dict[str, Job] = {}
-        self._decisions = Decisions()
+        self._roll = Roll(self._clock, self._random, self._joins)
         self._slots = Slots(max_concurrent, group_limits or {})
         self._dispatcher = Dispatcher(
             bus=self.bus,
@@ -96,15 +97,25 @@ class BackgroundScheduler:
             unavailable=unavailable,
             slots=self._slots,
             new_run_id=new_run_id or run_ids(),
-            jobs=self._jobs,
+            jobs=self._roll.jobs,
         )
+        self._state = NodeState(self._clock, self)
         self._desk: Desk | None = None
         if store is not None:
             from bgtasks.claims import Desk  # loaded where there is something to claim
 
-            self._desk = self._dispatcher.claims = Desk(
-                store, self._dispatcher, node_id, self.bus, self._clock, self._random, new_run_id
+            self._desk = self._dispatcher.claims = self._roll.desk = Desk(
+                store,
+                self._dispatcher,
+                node_id,
+                self.bus,
+                self._clock,
+                self._random,
+                new_run_id,
+                retention=retention,
+                state=self._state,
             )
+            self._desk.commands.obey(self)
         self._watch = None
         if stall_after is not None and isinstance(self._clock, SystemClock):
             self._watch = StallWatch(parse(stall_after, "stall_after"), self.bus.emit)
@@ -115,12 +126,7 @@ class BackgroundScheduler:
     @property
     def decisions(self) -> tuple[Decision, ...]:
         """One row per known task or worker: wired here (`reason` is None), or why it is not."""
-        by_hand = (
-            Decision(name=job.name, when=str(job.trigger))
-            for job in tuple(self._jobs.values())
-            if not job.removed and not self._decisions.knows(job.name)
-        )
-        return (*self._decisions, *by_hand)
+        return self._roll.decisions
 
     @property
     def running(self) -> bool:
@@ -142,13 +148,33 @@ class BackgroundScheduler:
         """Seconds by which the event loop is late with what is due. Any thread may ask."""
         return self._dispatcher.timeline.lag
 
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs of the store: those that are added at run time, and cluster tasks.
+
+        Raises:
+            BgTasksError: There is no store.
+        """
+        if self._desk is None:
+            raise BgTasksError("jobs are kept in a store: give the scheduler redis= or store=")
+        return self._desk.jobs
+
+    def describe(self, name: str, section: Callable[[], Mapping[str, Any]]) -> None:
+        """Publish something more of this process, for `bgtasks nodes`: what JSON can hold, under a name."""
+        self._state.sections[name] = section
+
+    def on_command(self, kind: str, handler: Handler) -> None:
+        """Carry out commands of a kind that are sent to this node through the store."""
+        if self._desk is not None:
+            self._desk.commands.handlers[kind] = handler
+
     def snapshot(self) -> tuple[JobSnapshot, ...]:
         """How each job stands: next run, last outcome, failures in a row, since when it runs.
 
         To be asked in the scheduler's own thread.
         """
         reading = read(self._clock)
-        return tuple(snapshot(job, reading) for job in tuple(self._jobs.values()) if not job.removed)
+        return tuple(snapshot(job, reading) for job in tuple(self._roll.jobs.values()) if not job.removed)
 
     def health(self, tolerance: Interval = 10.0) -> Health:
         """Whether what is due starts: the answer for a liveness probe.
@@ -165,7 +191,7 @@ class BackgroundScheduler:
         stalled = self._watch.stalled if self._watch is not None else None
         problems = (
             *standstill(stalled, within),
-            *overdue(tuple(self._jobs.values()), read(self._clock), within),
+            *overdue(tuple(self._roll.jobs.values()), read(self._clock), within),
         )
         return Health(not problems, problems, self.lag)
 
@@ -207,12 +233,12 @@ class BackgroundScheduler:
         check_call(name, func, args, kwargs)
         trigger = as_trigger(interval)
         policies = policy(name, overlap, catch_up, timeout, retry, breaker, group)
-        self._add(
+        self._roll.add(
             Job(
                 name,
                 func,
                 trigger,
-                self._agenda(trigger, policies, delay(name, "jitter", jitter)),
+                self._roll.agenda(name, trigger, policies, delay(name, "jitter", jitter)),
                 policies,
                 args=tuple(args),
                 kwargs=kwargs or NOTHING,
@@ -226,52 +252,31 @@ class BackgroundScheduler:
         Raises:
             DuplicateTask: The name is taken.
         """
-        if isinstance(verdict, Wired):
-            task = spec if isinstance(spec, TaskSpec) else None
-            policies, jitter = (task.policy, task.jitter) if task else (POLICY, 0.0)
-            claimed = spec.scope is Scope.CLUSTER
-            self._add(
-                Job(
-                    spec.name,
-                    spec.func,
-                    verdict.trigger,
-                    self._agenda(verdict.trigger, policies, jitter, claimed=claimed),
-                    policies,
-                    kwargs=verdict.kwargs,
-                    initial_delay=task.initial_delay if task else 0.0,
-                    is_worker=isinstance(spec, WorkerSpec),
-                )
-            )
-        self.keep(decision)
+        self._roll.adopt(spec, verdict, decision)
 
     def keep(self, decision: Decision) -> None:
         """Keep a row for something that does not run here."""
-        self._decisions.keep(decision)
+        self._roll.keep(decision)
 
-    def _add(self, job: Job) -> None:
-        if (held := self._jobs.get(job.name)) is not None:
-            going = "its last run, which was told to end and is still going"
-            raise DuplicateTask(job.name, going if held.removed else place(held.func), place(job.func))
-        self._jobs[job.name] = job
-        if self._desk is not None and job.agenda.kept:
-            self._desk.add(job)
+    def _joins(self, job: Job) -> None:
         if self.running:
             self._dispatcher.add(job, read(self._clock), job.initial_delay)
-
-    def _agenda(self, trigger: Trigger, policies: Policy, jitter: float, *, claimed: bool = False) -> Agenda:
-        if claimed and self._desk is not None:
-            return self._desk.agenda(policies.catch_up)
-        return agenda(trigger, policies.catch_up, jitter, self._random, self._clock)
 
     # -- what it can be told ---------------------------------------------------------------------
 
     def pause(self, name: str, reason: str = "by hand") -> None:
         """Skip the task's ticks until `resume`; a run in progress goes on. Outlives a stop, not the process.
 
+        A task whose ticks are claimed is paused for all nodes, and stays so, as soon as the store is told;
+        `await scheduler.jobs.pause(id)` waits for that.
+
         Raises:
             UnknownTask: There is no such job.
         """
-        self._dispatcher.pauses.pause(self._job(name), reason or "by hand")
+        job = self._roll.find(name)
+        self._dispatcher.pauses.pause(job, reason or "by hand")
+        if self._desk is not None and job.agenda.kept:
+            self._desk.pause(job, reason or "by hand")
 
     def resume(self, name: str) -> None:
         """End a pause, or close a breaker.
@@ -281,7 +286,10 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        self._dispatcher.pauses.resume(self._job(name))
+        job = self._roll.find(name)
+        self._dispatcher.pauses.resume(job)
+        if self._desk is not None and job.agenda.kept:
+            self._desk.pause(job, None)
 
     async def run_now(self, name: str) -> Outcome:
         """Run a task now and return how it ended, paused or not; its overlap policy and the limits hold.
@@ -297,7 +305,7 @@ class BackgroundScheduler:
             UnknownTask: There is no such job.
             BgTasksError: The scheduler does not run, runs in another loop, or the task waits for itself.
         """
-        job = self._job(name)
+        job = self._roll.find(name)
         loop = asyncio.get_running_loop()
         if not self.running or self._lifecycle.loop is not loop:
             raise BgTasksError(f'"{name}" cannot be run: start the scheduler first, in this event loop')
@@ -318,13 +326,11 @@ class BackgroundScheduler:
             InvalidTrigger: It is no interval above zero and no trigger.
             InvalidTask: It is a worker.
         """
-        job = self._job(name)
+        job = self._roll.find(name)
         if job.is_worker:
             raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
         trigger = as_trigger(interval)
-        job.trigger = trigger
-        job.agenda = self._agenda(trigger, job.policy, job.agenda.jitter, claimed=job.agenda.kept)
-        self._decisions.rescheduled(name, str(trigger))
+        self._roll.rescheduled(job, trigger)
         if self._desk is not None and job.agenda.kept:
             self._desk.add(job)
         elif self.running:
@@ -339,19 +345,13 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        job = self._job(name)
+        job = self._roll.find(name)
         self._dispatcher.retire(job)
         if self._desk is not None:
             self._desk.drop(job)
-        self._decisions.drop(name)
+        self._roll.drop(job)
         if runs := self._dispatcher.in_progress(job):
             await asyncio.wait(runs, timeout=self.stop_timeout)
-
-    def _job(self, name: str) -> Job:
-        job = self._jobs.get(name)
-        if job is None or job.removed:
-            raise UnknownTask(name, [each.name for each in self._jobs.values() if not each.removed])
-        return job
 
     # -- lifecycle -------------------------------------------------------------------------------
 
@@ -367,10 +367,10 @@ class BackgroundScheduler:
             self._random.seed()  # a process forked since then draws its own
         if not await self._lifecycle.start(self.stop_timeout):
             return
-        jobs = self._jobs.values()
+        jobs = self._roll.jobs.values()
         self._slots.warn_of_unused({job.policy.group for job in jobs})
         workers = sum(job.is_worker for job in jobs)
-        left_out = tuple((row.name, row.reason) for row in self._decisions if row.reason is not None)
+        left_out = tuple((row.name, row.reason) for row in self._roll.decisions if row.reason is not None)
         self.bus.emit(SchedulerStarted(len(jobs) - workers, workers, left_out))
 
     async def stop(self, drain: Interval = 0.0) -> None:

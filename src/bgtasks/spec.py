@@ -19,6 +19,7 @@ from bgtasks.triggers import Interval, Trigger, parse, parse_delay
 __all__ = [
     "RESOURCES",
     "FromConfig",
+    "JobSpec",
     "Restart",
     "Scope",
     "Spec",
@@ -170,6 +171,22 @@ class TaskSpec(Spec):
                 f'"{self.name}": a periodic task has scope "node" or "cluster"; scope="leader" is for '
                 f"long-lived workers: use @background_worker"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec(Spec):
+    """What runs the jobs of a type: each start of one on exactly one node. Its name is the type.
+
+    Attributes:
+        policy: As for a task, for each job by itself.
+    """
+
+    policy: Policy = POLICY
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """See `Spec`: it may take a `ScheduledJob` as `job`."""
+        return ("job",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

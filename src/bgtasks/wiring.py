@@ -14,7 +14,7 @@ from bgtasks.contracts import Absent, StrictConfig
 from bgtasks.errors import ConfigurationError, InvalidSetting, InvalidTrigger, nearest
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry
-from bgtasks.spec import RESOURCES, Scope, Spec, TaskSpec, WorkerSpec, parameters
+from bgtasks.spec import RESOURCES, JobSpec, Scope, Spec, TaskSpec, WorkerSpec, parameters
 from bgtasks.triggers import Every, Trigger, spoken
 
 __all__ = ["CHAT_LLM_FLAG", "Decision", "Decisions", "Wired", "Wiring", "further", "select"]
@@ -32,10 +32,13 @@ _FALSE_WORDS = {"", "0", "false", "no", "off", "none"}
 
 
 class Wired(NamedTuple):
-    """It can run here: with these keyword arguments, on this trigger. `note` limits the promise."""
+    """It can run here: with these keyword arguments, on this trigger. `note` limits the promise.
+
+    What runs jobs that are added at run time has no trigger of its own.
+    """
 
     kwargs: Mapping[str, Any]
-    trigger: Trigger
+    trigger: Trigger | None
     note: str | None = None
 
 
@@ -45,7 +48,8 @@ class Decision(NamedTuple):
     Attributes:
         name: The task or worker.
         reason: Why it is not wired; None when it is.
-        kind: `"task"`, `"worker"`, or `"entry point"` for one that could not be imported.
+        kind: `"task"`, `"worker"`, `"job"` for what runs jobs that are added at run time, or
+            `"entry point"` for one that could not be imported.
         when: Its trigger in words.
         scope: Where it runs.
         needs: The names it requires.
@@ -117,7 +121,9 @@ class Wiring:
             InvalidSetting: A strict config does not know a flag the spec names.
         """
         reasons = [*self._missing(spec), *self._switched_off(spec)]
-        trigger = self._trigger(spec)
+        if isinstance(spec, JobSpec) and not self._claims:
+            reasons.append("jobs are kept in a store: give redis= or store=")
+        trigger = None if isinstance(spec, JobSpec) else self._trigger(spec)
         if isinstance(trigger, str):
             reasons.append(trigger)
         if reasons or isinstance(trigger, str):
@@ -139,6 +145,8 @@ class Wiring:
         wired = verdict if isinstance(verdict, Wired) else None
         if isinstance(spec, TaskSpec):
             kind, when = "task", str(wired.trigger if wired else spec.trigger)
+        elif isinstance(spec, JobSpec):
+            kind, when = "job", "as each job of this type says"
         else:
             assert isinstance(spec, WorkerSpec)
             kind, when = "worker", f"always, restarted after {spoken(spec.restart_delay)}"

@@ -65,7 +65,18 @@ class TestASession:
 
         at = await store.join(row, LONG)
 
-        assert await store.sessions() == [replace(row, expires_at=at + timedelta(seconds=LONG))]
+        expires = at + timedelta(seconds=LONG)
+        assert await store.sessions() == [replace(row, joined_at=at, expires_at=expires)]
+
+    async def test_began_when_the_store_says(self, store: TaskStore) -> None:
+        row = a_session(joined_at=DUE, expires_at=DUE)
+        at = await store.join(row, LONG)
+        assert [each.joined_at for each in await store.sessions()] == [at]
+
+        await store.describe(row)
+        await store.beat(row.id, LONG, 0.0)
+
+        assert [each.joined_at for each in await store.sessions()] == [at]
 
     async def test_is_told_the_time_of_the_store(self, store: TaskStore) -> None:
         row = a_session()
@@ -78,11 +89,12 @@ class TestASession:
 
     async def test_may_join_again_if_the_answer_was_lost(self, store: TaskStore) -> None:
         row = a_session("tidy")
-        await store.join(row, LONG)
+        first = await store.join(row, LONG)
 
-        at = await store.join(row, LONG)
+        again = await store.join(row, LONG)
 
-        assert await store.sessions() == [replace(row, expires_at=at + timedelta(seconds=LONG))]
+        expires = again + timedelta(seconds=LONG)
+        assert await store.sessions() == [replace(row, joined_at=first, expires_at=expires)]
 
     async def test_lives_so_long_after_its_last_beat(self, store: TaskStore) -> None:
         session = await joined(store, ttl=LONG)
@@ -164,7 +176,9 @@ class TestASession:
 
         await store.describe(now)
 
-        assert await store.sessions() == [replace(now, expires_at=before.expires_at)]
+        assert await store.sessions() == [
+            replace(now, joined_at=before.joined_at, expires_at=before.expires_at)
+        ]
 
     async def test_hears_of_other_types_once_it_has_said_so(self, store: TaskStore) -> None:
         sow, _ = await store.add(a_job("sow")), await store.add(a_job("tidy"))

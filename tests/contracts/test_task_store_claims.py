@@ -20,6 +20,7 @@ from tests.support.task_stores import (
     expire,
     joined,
     new_id,
+    next_of,
     now_of,
     refused,
     run_of,
@@ -30,13 +31,7 @@ from tests.support.task_stores import (
 
 from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, JobRow, Refusal, Refused, RunQuery, RunRow, RunStatus
-
-
-async def next_of(store: TaskStore, session: str, job: JobRow, **but: object) -> Claimed | Refused:
-    """The answer to a claim of what the job is due for by now."""
-    [answer] = await store.claim(session, [tick(await now_of(store, job), **but)])
-    return answer
+from bgtasks.records import Claimed, Refusal, Refused, RunQuery, RunRow, RunStatus
 
 
 async def history(store: TaskStore) -> list[RunRow]:

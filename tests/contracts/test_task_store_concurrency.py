@@ -9,15 +9,21 @@ from dataclasses import replace
 from random import Random
 
 from tests.support.task_stores import (
+    DUE,
     FUTURE,
+    HOUR,
     LONG,
     TaskStores,
+    a_command,
     a_job,
     an_offer,
     claimed,
     ended,
+    every_hour,
     expire,
     joined,
+    listed_jobs,
+    now_of,
     refused,
     run_of,
     started,
@@ -27,7 +33,7 @@ from tests.support.task_stores import (
 
 from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, Refusal, RunQuery, RunStatus
+from bgtasks.records import Claimed, Refusal, Refused, RunQuery, RunStatus
 
 STORES = 4
 TASKS = 16
@@ -116,9 +122,7 @@ async def test_tokens_are_never_shared(stores: TaskStores) -> None:
     tokens = await at_once(each_of, ask)
 
     assert len(set(tokens)) == TASKS
-    now = await each_of[0].job(job.id)
-    assert now is not None
-    assert now.token == max(tokens)
+    assert (await now_of(each_of[0], job)).token == max(tokens)
 
 
 async def test_an_offer_is_accepted_once(stores: TaskStores) -> None:
@@ -146,8 +150,8 @@ async def test_one_tick_waits_however_many_come(stores: TaskStores) -> None:
         lambda _, store: store.claim(session, [tick(job, following=FUTURE, overlap=Overlap.QUEUE)]),
     )
 
-    for [answer] in answers:
-        refused(answer, Refusal.BUSY)
+    refusals = [answer.why for [answer] in answers if isinstance(answer, Refused)]
+    assert Counter(refusals) == {Refusal.QUEUED: 1, Refusal.BUSY: TASKS - 1}
     assert len((await each_of[0].beat(session, LONG, 0.0)).offers) == 1
 
 
@@ -196,9 +200,7 @@ async def test_an_ending_counts_once_however_often_it_is_said(stores: TaskStores
     answers = await at_once(each_of, lambda _, store: store.finish([ending]))
 
     assert [list(each) for each in answers] == [[True]] * TASKS
-    now = await each_of[0].job(job.id)
-    assert now is not None
-    assert now.failures == 1
+    assert (await now_of(each_of[0], job)).failures == 1
     assert len((await each_of[0].beat(session, LONG, 0.0)).offers) == 1
 
 
@@ -212,9 +214,7 @@ async def test_failures_are_all_counted(stores: TaskStores) -> None:
 
     await at_once(each_of, lambda place, store: store.finish([ended(runs[place], RunStatus.FAILED)]))
 
-    now = await each_of[0].job(job.id)
-    assert now is not None
-    assert now.failures == TASKS
+    assert (await now_of(each_of[0], job)).failures == TASKS
 
 
 async def test_a_key_is_had_by_one_job(stores: TaskStores) -> None:
@@ -263,3 +263,103 @@ async def test_a_job_that_is_removed_meanwhile_leaves_nothing_that_is_due(stores
     assert list(await each_of[0].jobs()) == []
     running = await each_of[0].runs(RunQuery(statuses=(RunStatus.RUNNING,)))
     assert told.unwanted == tuple(run.id for run in running)
+
+
+async def test_a_run_is_either_accepted_or_withdrawn(stores: TaskStores) -> None:
+    each_of = await several(stores)
+    session = await joined(each_of[0], "tidy")
+    jobs = [await each_of[0].add(every_hour(next_run_at=None)) for _ in range(TASKS // 2)]
+    for n, each in enumerate(jobs):
+        await each_of[0].offer(an_offer(each, run_id=f"{n}"))
+
+    async def ask(place: int, store: TaskStore) -> bool:
+        run_id = f"{place // 2}"
+        if place % 2:
+            return await store.withdraw(run_id, "why")
+        [answer] = await store.accept(session, [(run_id, False)])
+        return isinstance(answer, Claimed)
+
+    had = await at_once(each_of, ask)
+
+    for n, job in enumerate(jobs):
+        accepted, withdrawn = had[2 * n : 2 * n + 2]
+        assert accepted is not withdrawn
+        assert await status_of(each_of[0], f"{n}") is (RunStatus.RUNNING if accepted else RunStatus.SKIPPED)
+        assert ((await now_of(each_of[0], job)).next_run_at is None) is accepted
+
+
+async def test_a_plain_interval_begins_once_its_wanted_runs_are_withdrawn(stores: TaskStores) -> None:
+    each_of = await several(stores)
+    job = await each_of[0].add(every_hour(next_run_at=None))
+    for each in range(TASKS):
+        await each_of[0].offer(an_offer(job, run_id=f"{each // 2}"))
+
+    had = await at_once(each_of, lambda place, store: store.withdraw(f"{place // 2}", "why"))
+
+    assert sum(had) == TASKS // 2
+    now = await now_of(each_of[0], job)
+    assert now.next_run_at is not None
+    assert now.version == job.version + 1
+
+
+async def test_a_job_that_is_over_is_either_wanted_or_forgotten(stores: TaskStores) -> None:
+    each_of = await several(stores)
+    jobs = [await each_of[0].add(a_job(next_run_at=None, last_run_at=DUE)) for _ in range(TASKS)]
+
+    async def ask(place: int, store: TaskStore) -> bool:
+        if place % 4 == 3:
+            await store.prune(DUE + HOUR, 100)
+        return await store.offer(an_offer(jobs[place], run_id=f"{place}"))
+
+    wanted = await at_once(each_of, ask)
+
+    left = await listed_jobs(each_of[0])
+    assert sorted(left) == sorted(job.id for job, is_wanted in zip(jobs, wanted, strict=True) if is_wanted)
+    assert await each_of[0].types() == ({"tidy": len(left)} if left else {})
+    runs = await each_of[0].runs(RunQuery())
+    assert sorted(run.id for run in runs) == sorted(f"{n}" for n, each in enumerate(wanted) if each)
+
+
+async def test_jobs_are_all_counted(stores: TaskStores) -> None:
+    each_of = await several(stores)
+
+    async def ask(place: int, store: TaskStore) -> None:
+        first = await store.add(a_job(bot_id="b", key=f"{place // 2}"))
+        await store.add(a_job("sow", bot_id="b"))
+        if place % 4 == 0:
+            await store.remove(first.id)
+
+    await at_once(each_of, ask)
+
+    left = await each_of[0].jobs(limit=1000)
+    counts = Counter(job.job_type for job in left)
+    assert counts["sow"] == TASKS
+    assert await each_of[0].types() == counts
+    assert list(await each_of[0].jobs(bot_id="b", limit=1000)) == list(left)
+
+
+async def test_a_command_that_is_sent_many_times_is_one(stores: TaskStores) -> None:
+    each_of = await several(stores)
+    session = await joined(each_of[0])
+
+    rows = await at_once(
+        each_of, lambda place, store: store.command(a_command(id="c", kind=f"{place}"), LONG)
+    )
+
+    assert len({(row.kind, row.created_at) for row in rows}) == 1
+    assert list(await each_of[0].commands()) == rows[:1]
+    assert (await each_of[0].beat(session, LONG, 0.0)).commands == (rows[0],)
+
+
+async def test_answers_are_all_kept_and_each_once(stores: TaskStores) -> None:
+    each_of = await several(stores)
+    sessions = [await joined(each_of[0]) for _ in range(TASKS // 2)]
+    await each_of[0].command(a_command(id="c"), LONG)
+
+    await at_once(each_of, lambda place, store: store.answer(sessions[place // 2], "c", True, f"{place}"))
+
+    [row] = await each_of[0].commands(id="c")
+    assert sorted(each.session for each in row.answers) == sorted(sessions)
+    assert all(sessions[int(each.text) // 2] == each.session for each in row.answers)
+    for each in sessions:
+        assert (await each_of[0].beat(each, LONG, 0.0)).commands == ()

@@ -17,6 +17,7 @@ from tests.support.task_stores import (
     ended,
     joined,
     new_id,
+    now_of,
     started,
     status_of,
 )
@@ -102,9 +103,7 @@ class TestAskingForRuns:
         session, job = await joined(store), await store.add(a_job())
         await store.offer(an_offer(job, run_id="z"))
         for each in ("y", "x", "w"):
-            found = await store.job(job.id)
-            assert found is not None
-            run = await started(store, session, found, run_id=each)
+            run = await started(store, session, await now_of(store, job), run_id=each)
             await store.finish([ended(run)])
 
         assert await listed(store) == ["w", "x", "y", "z"]

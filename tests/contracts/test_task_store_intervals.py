@@ -18,24 +18,17 @@ from tests.support.task_stores import (
     ended,
     every_hour,
     joined,
+    next_of,
     now_of,
     offered,
     refused,
     run_of,
     started,
     status_of,
-    tick,
 )
 
 from bgtasks.contracts import TaskStore
-from bgtasks.records import Claimed, JobRow, Refusal, Refused, RunStatus
-
-
-async def next_of(store: TaskStore, session: str, job: JobRow, **but: object) -> Claimed | Refused:
-    """The answer to a claim of what the job is due for by now."""
-    [answer] = await store.claim(session, [tick(await now_of(store, job), **but)])
-    return answer
-
+from bgtasks.records import Refusal, RunStatus
 
 OVER = [RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.TIMED_OUT]
 

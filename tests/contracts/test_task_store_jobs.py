@@ -1,4 +1,4 @@
-"""The contract of `TaskStore`, on every kind of store: jobs are added, changed, listed and removed."""
+"""The contract of `TaskStore`, on every kind of store: jobs are added, changed and removed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.support.task_stores import (
     ended,
     every_hour,
     joined,
+    listed_jobs,
     now_of,
     run_of,
     started,
@@ -52,11 +53,6 @@ FULL = JobRow(
 
 BARE = JobRow(id=UUID("10000000-0000-4000-8000-00000000abcd"), job_type="sow")
 """Each attribute has its default."""
-
-
-async def listed(store: TaskStore, **asked: Any) -> list[UUID]:
-    """A page of jobs: their ids."""
-    return [job.id for job in await store.jobs(**asked)]
 
 
 class TestAdding:
@@ -112,19 +108,19 @@ class TestAdding:
 
         assert await store.add(other) == other
 
-        assert sorted(await listed(store)) == sorted([job.id, other.id])
+        assert sorted(await listed_jobs(store)) == sorted([job.id, other.id])
 
     async def test_may_be_of_any_number_without_a_key(self, store: TaskStore) -> None:
         jobs = [await store.add(a_job()) for _ in range(3)]
 
-        assert await listed(store) == sorted(job.id for job in jobs)
+        assert await listed_jobs(store) == sorted(job.id for job in jobs)
 
     async def test_takes_an_empty_key_for_a_key(self, store: TaskStore) -> None:
         first = await store.add(a_job(key=""))
         unkeyed = await store.add(a_job(key=None))
 
         assert await store.add(a_job(key="")) == first
-        assert await listed(store) == sorted([first.id, unkeyed.id])
+        assert await listed_jobs(store) == sorted([first.id, unkeyed.id])
 
 
 class TestChanging:
@@ -237,7 +233,7 @@ class TestRemoving:
         assert await store.remove(job.id) is True
 
         assert await other.job(job.id) is None
-        assert await listed(other) == await listed(other, job_type="tidy") == [stays.id]
+        assert await listed_jobs(other) == await listed_jobs(other, job_type="tidy") == [stays.id]
 
     async def test_twice_says_that_there_was_none(self, store: TaskStore) -> None:
         job = await store.add(a_job())
@@ -283,61 +279,6 @@ class TestRemoving:
         await store.remove(job.id)
 
         assert list(await store.runs(RunQuery(job_id=job.id))) == [before]
-
-
-class TestListing:
-    async def test_is_empty_at_first(self, store: TaskStore) -> None:
-        assert list(await store.jobs()) == []
-        assert await store.job(NO_JOB) is None
-
-    async def test_is_by_id(self, store: TaskStore) -> None:
-        numbers = [2**127, 0, 255, 2**128 - 1, 1, 2**64, 16]
-        for each in numbers:
-            await store.add(a_job(id=UUID(int=each)))
-
-        assert [each.int for each in await listed(store)] == sorted(numbers)
-
-    async def test_goes_on_after_an_id(self, store: TaskStore) -> None:
-        for each in range(1, 8):
-            await store.add(a_job(id=UUID(int=each)))
-
-        pages, after = [], None
-        while page := await listed(store, after=after, limit=3):
-            pages.append([each.int for each in page])
-            after = page[-1]
-
-        assert pages == [[1, 2, 3], [4, 5, 6], [7]]
-
-    async def test_goes_on_after_an_id_that_is_gone(self, store: TaskStore) -> None:
-        for each in (1, 3, 5):
-            await store.add(a_job(id=UUID(int=each)))
-
-        for after, left in ((0, [1, 3, 5]), (2, [3, 5]), (4, [5]), (9, [])):
-            assert [each.int for each in await listed(store, after=UUID(int=after))] == left
-
-    async def test_is_of_a_hundred_unless_told(self, store: TaskStore) -> None:
-        for each in range(120):
-            await store.add(a_job(id=UUID(int=each)))
-
-        assert [each.int for each in await listed(store)] == list(range(100))
-        assert [each.int for each in await listed(store, limit=1000)] == list(range(120))
-
-    async def test_may_be_of_one_type(self, store: TaskStore) -> None:
-        for each in range(12):
-            await store.add(a_job(("tidy", "sow", "tidy2")[each % 3], id=UUID(int=each)))
-
-        assert [each.int for each in await listed(store, job_type="tidy")] == [0, 3, 6, 9]
-        first = await listed(store, job_type="sow", limit=2)
-        assert [each.int for each in first] == [1, 4]
-        rest = await listed(store, job_type="sow", after=first[-1])
-        assert [each.int for each in rest] == [7, 10]
-        assert await listed(store, job_type="tid") == []
-
-    async def test_has_whole_jobs_whatever_their_state(self, store: TaskStore) -> None:
-        added = [await store.add(each) for each in (FULL, BARE)]
-
-        assert list(await store.jobs()) == added
-        assert list(await store.jobs(job_type="tidy")) == [FULL]
 
 
 def test_a_full_job_differs_from_a_bare_one_in_each_attribute() -> None:

@@ -20,24 +20,18 @@ from tests.support.task_stores import (
     expire,
     joined,
     new_id,
+    next_of,
     now_of,
     offered,
     refused,
     run_of,
     started,
     status_of,
-    tick,
 )
 
 from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused, RunStatus
-
-
-async def next_of(store: TaskStore, session: str, job: JobRow, **but: object) -> Claimed | Refused:
-    """The answer to a claim of what the job is due for by now."""
-    [answer] = await store.claim(session, [tick(await now_of(store, job), **but)])
-    return answer
+from bgtasks.records import Claimed, Offer, Refusal, Refused, RunStatus
 
 
 class TestOffers:

@@ -13,24 +13,18 @@ from tests.support.task_stores import (
     claimed,
     ended,
     joined,
+    next_of,
     now_of,
     offered,
     refused,
     run_of,
     started,
     status_of,
-    tick,
 )
 
 from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused, RunStatus
-
-
-async def next_of(store: TaskStore, session: str, job: JobRow, **but: object) -> Claimed | Refused:
-    """The answer to a claim of what the job is due for by now."""
-    [answer] = await store.claim(session, [tick(await now_of(store, job), **but)])
-    return answer
+from bgtasks.records import Offer, Refusal, Refused, RunStatus
 
 
 class TestATickWhileARunIsInProgress:
@@ -59,7 +53,7 @@ class TestATickWhileARunIsInProgress:
             store, session, job, run_id="r", following=FUTURE, overlap=Overlap.QUEUE, attempts=4
         )
 
-        assert answer == Refused(job.id, Refusal.BUSY, FUTURE, "r")
+        assert answer == Refused(job.id, Refusal.QUEUED, FUTURE, "r")
         assert (await store.beat(session, LONG, 0.0)).offers == (Offer("r", job.id, DUE + HOUR, 1, 4),)
         assert await status_of(store, "r") is RunStatus.PENDING
         await store.finish([ended(going)])
@@ -99,7 +93,7 @@ class TestATickWhileARunIsInProgress:
 
         answer = await next_of(store, bystander, job, run_id="r", following=FUTURE, overlap=Overlap.CANCEL)
 
-        assert answer == Refused(job.id, Refusal.BUSY, FUTURE, "r")
+        assert answer == Refused(job.id, Refusal.QUEUED, FUTURE, "r")
         assert (await run_of(store, going.run_id)).unwanted
         assert not (await run_of(store, untouched.run_id)).unwanted
         told = await store.beat(session, LONG, 0.0)

@@ -1,20 +1,18 @@
-"""What is SQL's own about `SqlTaskStore`: its tables, an operator beside it, how many statements it takes."""
+"""What is SQL's own about `SqlTaskStore`: its tables, and how many statements it takes."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from contextlib import AsyncExitStack
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import event
 from tests.support.sql_databases import Database
-from tests.support.task_stores import LONG, a_job, claimed, ended, joined, tick
+from tests.support.task_stores import a_job, claimed, ended, joined, tick
 
 from bgtasks.errors import BgTasksError, UnsuitableServer
-from bgtasks.records import Refusal, Refused, RunStatus
+from bgtasks.records import RunStatus
 from bgtasks.stores.tasks import sql_schema
 from bgtasks.stores.tasks.sql import SqlTaskStore
 from bgtasks.stores.tasks.sql_schema import MIGRATIONS, Migration
@@ -80,96 +78,6 @@ class TestTables:
 
         with pytest.raises(UnsuitableServer, match="open the store anew"):
             await store.jobs()
-
-
-class TestAnOperator:
-    async def test_adds_a_job_with_a_plain_line(self, database: Database) -> None:
-        store = await database.store()
-
-        await database.ask("INSERT INTO scheduled_jobs (job_type, interval_minutes) VALUES ('tidy', 30)")
-
-        [job] = await store.jobs()
-        session = await joined(store, "tidy")
-        told = await store.beat(session, LONG, 0.0)
-        run = claimed((await store.claim(session, [tick(job)]))[0])
-        assert (job.bot_id, job.interval_minutes, job.enabled, job.config_json) == ("*", 30.0, True, "{}")
-        assert told.due == (job,)
-        assert await store.finish([ended(run)]) == [True]
-
-    @pytest.mark.parametrize(
-        "form", ["7F9C24E8-3B12-4FB3-9E2A-5D9A3C5B8E77", "7f9c24e83b124fb39e2a5d9a3c5b8e77"]
-    )
-    async def test_may_choose_its_id(self, database: Database, form: str) -> None:
-        store = await database.store()
-
-        await database.ask(
-            f"INSERT INTO scheduled_jobs (id, job_type, next_run_at) VALUES ('{form}', 'tidy', '2020-02-03')"
-        )
-
-        job = await store.job(UUID(form))
-        assert job is not None
-        assert claimed((await store.claim(await joined(store), [tick(job)]))[0])
-
-    @pytest.mark.parametrize(
-        ("database", "now"),
-        [
-            ("postgresql", "now()"),
-            ("postgresql", "'2020-02-03T04:05:06+02:00'"),
-            ("sqlite", "datetime('now')"),
-            ("sqlite", "CURRENT_TIMESTAMP"),
-            ("sqlite", "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"),
-            ("sqlite", "'2020-02-03T04:05:06+02:00'"),
-            ("sqlite", "date('now')"),
-        ],
-        indirect=["database"],
-    )
-    async def test_has_a_job_run_at_once(self, database: Database, now: str) -> None:
-        store = await database.store()
-        session = await joined(store, "tidy")
-        await store.add(a_job(next_run_at=None))
-
-        await database.ask(f"UPDATE scheduled_jobs SET next_run_at = {now}")
-
-        [job] = (await store.beat(session, LONG, 0.0)).due
-        assert claimed((await store.claim(session, [tick(job)]))[0])
-
-    async def test_wins_over_who_read_the_job_before(self, database: Database) -> None:
-        store = await database.store()
-        job = await store.add(a_job())
-
-        await database.ask("UPDATE scheduled_jobs SET next_run_at = '2031-02-03 04:05:06'")
-
-        [answer] = await store.claim(await joined(store), [tick(job)])
-        assert isinstance(answer, Refused)
-        assert answer.why is Refusal.TAKEN
-
-    async def test_may_leave_a_config_that_is_no_json(self, database: Database) -> None:
-        store = await database.store()
-        await store.add(a_job())
-
-        await database.ask("UPDATE scheduled_jobs SET config_json = '{oops'")
-
-        assert [job.config_json for job in await store.jobs()] == ["{oops"]
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            "next_run_at = 'soon'",
-            "last_run_at = 1731234567",
-            "anchor = '12:00'",
-            "interval_minutes = 'often'",
-            "enabled = 'perhaps'",
-            "id = 'the first'",
-        ],
-    )
-    async def test_is_told_by_sqlite_too_of_what_cannot_be_meant(self, sqlite: Database, change: str) -> None:
-        store = await sqlite.store()
-        job = await store.add(a_job())
-
-        with pytest.raises(sqlite3.IntegrityError):
-            await sqlite.ask(f"UPDATE scheduled_jobs SET {change}")
-
-        assert await store.jobs() == [job]
 
 
 class TestABatch:

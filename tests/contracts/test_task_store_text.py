@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ from tests.support.task_stores import (
     LONG,
     ODD,
     TaskStores,
+    a_command,
     a_job,
     a_run,
     a_session,
@@ -26,7 +27,7 @@ from tests.support.task_stores import (
 )
 
 from bgtasks.contracts import TaskStore
-from bgtasks.records import Refusal, RunQuery, RunStatus
+from bgtasks.records import Answer, Command, Refusal, RunQuery, RunStatus
 
 CONTROL = "".join(chr(each) for each in range(1, 32))
 TEXTS = {
@@ -78,7 +79,8 @@ class TestText:
 
         at = await store.join(row, LONG)
 
-        assert await other.sessions() == [replace(row, expires_at=at + timedelta(seconds=LONG))]
+        expires = at + timedelta(seconds=LONG)
+        assert await other.sessions() == [replace(row, joined_at=at, expires_at=expires)]
 
     @any_text
     async def test_is_kept_in_each_attribute_of_a_run(self, stores: TaskStores, text: str) -> None:
@@ -125,6 +127,64 @@ class TestText:
         await store.leave(session.id)
         assert (await run_of(store, offer_id)).status is RunStatus.LOST
 
+    @any_text
+    async def test_is_kept_in_each_attribute_of_a_command(self, stores: TaskStores, text: str) -> None:
+        store, other = await stores.store(), await stores.store()
+        session, bystander = a_session(id=f"s{text}", node_id=text), a_session(node_id=f"{text}!")
+        await store.join(session, LONG)
+        await store.join(bystander, LONG)
+        command = Command(
+            id=f"c{text}", kind=text, node_id=text, subject=text, arguments_json=text, asked_by=text
+        )
+
+        row = await store.command(command, LONG)
+
+        assert {each: getattr(row, each) for each in asdict(command)} == asdict(command)
+        assert await other.command(command, LONG) == row
+        assert (await other.beat(session.id, LONG, 0.0)).commands == (row,)
+        assert (await other.beat(bystander.id, LONG, 0.0)).commands == ()
+        await other.answer(session.id, command.id, False, text)
+        [now] = await store.commands(id=command.id)
+        [answer] = now.answers
+        assert answer == Answer(session.id, text, answer.at, False, text)
+        assert (await other.beat(session.id, LONG, 0.0)).commands == ()
+
+    @any_text
+    async def test_is_kept_where_a_run_is_withdrawn_and_jobs_are_listed(
+        self, stores: TaskStores, text: str
+    ) -> None:
+        store, other = await stores.store(), await stores.store()
+        job = await store.add(a_job(text, bot_id=text))
+        await store.add(a_job(f"{text}!", bot_id=f"{text}!"))
+        await store.offer(an_offer(job, run_id=f"o{text}"))
+
+        assert await other.withdraw(f"o{text}", text)
+
+        assert (await run_of(store, f"o{text}")).error_message == text
+        assert list(await other.jobs(bot_id=text)) == [job]
+        assert list(await other.jobs(bot_id=text, job_type=text)) == [job]
+        assert await other.types() == {text: 1, f"{text}!": 1}
+
+    async def test_does_not_run_together_in_an_answer(self, store: TaskStore) -> None:
+        parts = ["a", "a:b", "b", "a\x1fb", "a|b", "a,b", "a b", ":", ""]
+        sessions = [a_session(id=f"s{each}") for each in parts]
+        for session in sessions:
+            await store.join(session, LONG)
+        commands = [await store.command(a_command(id=f"c{each}"), LONG) for each in parts]
+
+        for each in commands[1:]:
+            for session in sessions[1:]:
+                await store.answer(session.id, each.id, True, f"{session.id} to {each.id}")
+
+        assert [each.id for each in (await store.beat("sa", LONG, 0.0)).commands] == [
+            each.id for each in commands
+        ]
+        for each in commands[1:]:
+            [now] = await store.commands(id=each.id)
+            assert [(said.session, said.text) for said in now.answers] == [
+                (session.id, f"{session.id} to {each.id}") for session in sessions[1:]
+            ]
+
     async def test_does_not_run_together_in_a_key(self, store: TaskStore) -> None:
         jobs = [
             job
@@ -148,6 +208,8 @@ class TestText:
         await store.join(session, LONG)
         job = await store.add(a_job(config_json=LONG_JSON, reason=LONG_JSON))
         run = await started(store, session.id, job)
+        command = await store.command(a_command(arguments_json=LONG_JSON), LONG)
+        await store.answer(session.id, command.id, True, LONG_JSON)
 
         await store.finish([ended(run, result_json=LONG_JSON, error_message=LONG_JSON)])
 
@@ -155,6 +217,8 @@ class TestText:
         over = await run_of(other, run.run_id)
         assert (over.result_json, over.error_message) == (LONG_JSON, LONG_JSON)
         assert (await other.sessions())[0].snapshot_json == LONG_JSON
+        [said] = await other.commands()
+        assert (said.arguments_json, said.answers[0].text) == (LONG_JSON, LONG_JSON)
 
     async def test_is_compared_exactly(self, store: TaskStore) -> None:
         alike = ["é", "e\u0301", "E", "e", "e ", " e", "ｅ"]
@@ -164,6 +228,7 @@ class TestText:
             session = await joined(store, each)
             assert (await store.beat(session, LONG, 0.0)).due == (job,)
             assert list(await store.jobs(job_type=each)) == [job]
+        assert list(await store.types()) == sorted(alike)
 
     async def test_of_an_id_that_is_like_one_of_ours_is_an_id(self, store: TaskStore) -> None:
         session, job = await joined(store, "tidy"), await store.add(a_job())

@@ -101,4 +101,4 @@ def test_every_command_that_is_shown_exists(where: str, line: str) -> None:
             for extra in ",".join(extras).split(",") if extras else ():
                 assert re.search(rf"^{extra} = \[", declared, re.MULTILINE), where
         case _:
-            assert first in {"export", "python", "docker"}, where
+            assert first in {"export", "python", "docker", "redis-cli", "psql", "sqlite3"}, where

@@ -1,24 +1,22 @@
-"""Operations of a task store for tests, and somebody who asks for them and remembers the answers.
+"""Operations of a task store for tests, as they are asked for on one of two sides.
 
 What is asked is the same of any two stores to which the same operations were applied before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 from uuid import UUID
 
-from tests.support.task_stores import DUE, FUTURE, HOUR, LONG, a_job, a_run, a_session
+from tests.support.task_store_side import AGES_AGO, BOTS, PRESENT, TYPES, Side, timeless
+from tests.support.task_stores import DUE, FUTURE, LONG, a_job, a_run, a_session
 
-from bgtasks.contracts import TaskStore
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, Ending, JobRow, Offer, RunQuery, RunStatus, SessionRow, Tick
+from bgtasks.records import Command, Ending, JobRow, Offer, RunQuery, RunStatus, Tick
 
 __all__ = [
-    "TYPES",
     "Accept",
     "AcceptWhatIsOffered",
     "Add",
@@ -33,97 +31,14 @@ __all__ = [
     "Operation",
     "Prune",
     "Remove",
-    "Side",
+    "Reply",
     "Skip",
+    "Tell",
     "Want",
     "Wish",
-    "timeless",
+    "Withdraw",
+    "WithdrawWhatIsOffered",
 ]
-
-AGES_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-PRESENT = datetime(2025, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=UTC)
-"""Instants between these are of a store's clock, and not compared."""
-
-TYPES = ("tidy", "sow", "water")
-
-
-def timeless(value: object, name: str = "") -> object:
-    """An answer without what depends on the time."""
-    if isinstance(value, datetime):
-        return "some time" if PRESENT[0] < value < PRESENT[1] else value
-    if name == "token":
-        return bool(value)
-    if name == "duration_ms" and value is not None:
-        return "some time"
-    if is_dataclass(value):
-        return {each.name: timeless(getattr(value, each.name), each.name) for each in fields(value)}
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: timeless(each, key) for key, each in value._asdict().items()}
-    if isinstance(value, list | tuple):
-        return [timeless(each) for each in value]
-    return value
-
-
-@dataclass
-class Side:
-    """One of the two stores, and what somebody who works with it remembers.
-
-    Ids are never used again: a slot stands for one job, or session, after the other.
-    """
-
-    store: TaskStore
-    sessions: dict[int, SessionRow] = field(default_factory=dict)
-    dead: set[str] = field(default_factory=set)
-    jobs: dict[int, UUID] = field(default_factory=dict)
-    ticks: list[tuple[str, Tick]] = field(default_factory=list)
-    runs: list[str] = field(default_factory=list)
-    tokens: dict[str, int] = field(default_factory=dict)
-    largest: dict[UUID, int] = field(default_factory=dict)
-    count: int = 0
-
-    def number(self) -> int:
-        """A number that was never given."""
-        self.count += 1
-        return self.count
-
-    def instant(self) -> datetime:
-        """An instant, long ago, that was never given; each is later than the one before."""
-        return DUE + self.number() * HOUR
-
-    def new_run(self) -> str:
-        """The id of a run that will be."""
-        self.runs.append(f"r{self.number()}")
-        return self.runs[-1]
-
-    def session(self, slot: int) -> str:
-        """The session of a slot, alive or not."""
-        return self.sessions[slot].id if slot in self.sessions else "nobody"
-
-    def job(self, slot: int) -> UUID:
-        """The job of a slot, which may have been removed."""
-        return self.jobs.get(slot, UUID(int=slot))
-
-    def some_run(self, place: int) -> str:
-        """A run that was spoken of; the latest are the likeliest."""
-        return self.runs[-1 - place % len(self.runs)] if self.runs else "none"
-
-    def heard(self, answers: Sequence[object]) -> Sequence[object]:
-        """Remember tokens, which must have grown."""
-        for each in answers:
-            if isinstance(each, Claimed) and each.run_id not in self.tokens:
-                assert each.token > self.largest.get(each.job_id, 0), each
-                self.tokens[each.run_id] = self.largest[each.job_id] = each.token
-        return answers
-
-    async def empty(self) -> None:
-        """Leave nothing behind."""
-        for row in await self.store.sessions():
-            await self.store.leave(row.id)
-        for job in await self.store.jobs(limit=10_000):
-            await self.store.remove(job.id)
-        await self.store.beat("nobody", LONG, 0.0)
-        await self.store.prune(FUTURE, 0)
-        assert list(await self.store.runs(RunQuery())) == []
 
 
 class Operation:
@@ -182,6 +97,7 @@ class Hear(Operation):
             sorted(told.offers),
             sorted(told.unwanted),
             sorted(told.lost, key=lambda run: run.id),
+            told.commands,
         )
 
 
@@ -253,9 +169,7 @@ class AcceptWhatIsOffered(Operation):
     beside: bool
 
     async def on(self, side: Side) -> object:
-        told = await side.store.beat(side.session(self.slot), LONG, 0.0)
-        wanted = sorted(offer.run_id for offer in told.offers)
-        side.runs += [each for each in wanted if each not in side.runs]
+        wanted = await side.offered(self.slot)
         answers = await side.store.accept(side.session(self.slot), [(run, self.beside) for run in wanted])
         return side.heard(answers)
 
@@ -279,6 +193,8 @@ class Add(Operation):
     key: str | None
     interval: bool
     again: bool
+    bot_id: str = "*"
+    over: bool = False
 
     async def on(self, side: Side) -> object:
         if not (self.again and self.slot in side.jobs):
@@ -286,10 +202,12 @@ class Add(Operation):
         job = a_job(
             self.job_type,
             id=side.job(self.slot),
+            bot_id=self.bot_id,
             key=self.key,
             interval_minutes=60.0 if self.interval else None,
             trigger=None if self.interval else "every hour",
-            next_run_at=side.instant(),
+            next_run_at=None if self.over else side.instant(),
+            last_run_at=side.instant() if self.over else None,
         )
         kept = await side.store.add(job)
         side.jobs[self.slot] = kept.id
@@ -333,6 +251,48 @@ class Wish(Operation):
 
 
 @dataclass(frozen=True)
+class Withdraw(Operation):
+    place: int
+
+    async def on(self, side: Side) -> object:
+        return await side.store.withdraw(side.some_run(self.place), "withdrawn")
+
+
+@dataclass(frozen=True)
+class WithdrawWhatIsOffered(Operation):
+    slot: int
+
+    async def on(self, side: Side) -> object:
+        wanted = await side.offered(self.slot)
+        return [await side.store.withdraw(each, "withdrawn") for each in wanted]
+
+
+@dataclass(frozen=True)
+class Tell(Operation):
+    node_id: str
+    ttl: float
+    place: int | None
+
+    async def on(self, side: Side) -> object:
+        if self.place is None:
+            side.told.append(f"c{side.number()}")
+        command = Command(id=side.some_command(self.place or 0), kind="pause", node_id=self.node_id)
+        return await side.store.command(command, self.ttl)
+
+
+@dataclass(frozen=True)
+class Reply(Operation):
+    slot: int
+    place: int
+    done: bool
+
+    async def on(self, side: Side) -> object:
+        text = f"answer {side.number()}"
+        await side.store.answer(side.session(self.slot), side.some_command(self.place), self.done, text)
+        return None
+
+
+@dataclass(frozen=True)
 class Skip(Operation):
     slot: int
     place: int | None
@@ -345,11 +305,17 @@ class Skip(Operation):
 
 @dataclass(frozen=True)
 class Prune(Operation):
-    all_of_them: bool
+    before: Literal["ages ago", "what was said", "what was done", "all"]
     keep: int
 
     async def on(self, side: Side) -> object:
-        return await side.store.prune(FUTURE if self.all_of_them else AGES_AGO, self.keep)
+        instants = {
+            "ages ago": AGES_AGO,
+            "what was said": PRESENT[0],
+            "what was done": datetime.now(UTC) + timedelta(seconds=1),
+            "all": FUTURE,
+        }
+        return await side.store.prune(instants[self.before], self.keep)
 
 
 @dataclass(frozen=True)
@@ -368,5 +334,14 @@ class Look(Operation):
             )
         ]
         typed = [[job.id for job in await side.store.jobs(job_type=each)] for each in TYPES]
+        owned = [[job.id for job in await side.store.jobs(bot_id=each)] for each in BOTS]
+        both = [
+            [job.id for job in await side.store.jobs(job_type=each, bot_id=bot, limit=2)]
+            for each in TYPES
+            for bot in BOTS
+        ]
         single = [await side.store.run(run) for run in side.runs]
-        return await side.store.sessions(), jobs, runs, some, typed, single
+        told = [await side.store.commands(id=each) for each in side.told]
+        counts = list((await side.store.types()).items())
+        sessions, commands = await side.store.sessions(), await side.store.commands(limit=10_000)
+        return sessions, jobs, runs, some, typed, owned, both, single, commands, told, counts

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import fakeredis
 import pytest
@@ -24,6 +24,7 @@ from tests.support.waiting import PATIENCE_S, until
 from bgtasks.contracts import TaskStore
 from bgtasks.records import (
     Claimed,
+    Command,
     Ending,
     JobRow,
     Offer,
@@ -49,6 +50,7 @@ __all__ = [
     "SHORT",
     "SqlPlace",
     "TaskStores",
+    "a_command",
     "a_job",
     "a_run",
     "a_session",
@@ -58,7 +60,9 @@ __all__ = [
     "every_hour",
     "expire",
     "joined",
+    "listed_jobs",
     "new_id",
+    "next_of",
     "now_of",
     "offered",
     "place",
@@ -287,6 +291,11 @@ def a_run(**but: Any) -> RunRow:
     return RunRow(**{**standard, **but})
 
 
+def a_command(**but: Any) -> Command:
+    """Something that all nodes are told to do."""
+    return Command(**{"id": new_id(), "kind": "pause", "subject": "tidy", **but})
+
+
 def every_hour(**but: Any) -> JobRow:
     """A job that is due an hour after the end of each run; it is due now."""
     return a_job(**{"trigger": None, "interval_minutes": 60.0, **but})
@@ -349,11 +358,22 @@ async def started(store: TaskStore, session: str, job: JobRow, **but: Any) -> Cl
     return claimed(answer)
 
 
+async def next_of(store: TaskStore, session: str, job: JobRow, **but: Any) -> Claimed | Refused:
+    """The answer to a claim of what the job is due for by now."""
+    [answer] = await store.claim(session, [tick(await now_of(store, job), **but)])
+    return answer
+
+
 async def now_of(store: TaskStore, job: JobRow) -> JobRow:
     """A job that is there, as it is now."""
     found = await store.job(job.id)
     assert found is not None
     return found
+
+
+async def listed_jobs(store: TaskStore, **asked: Any) -> list[UUID]:
+    """A page of jobs: their ids."""
+    return [job.id for job in await store.jobs(**asked)]
 
 
 async def offered(store: TaskStore, session: str) -> list[Offer]:

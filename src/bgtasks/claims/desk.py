@@ -9,31 +9,37 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
-import socket
-from collections.abc import Coroutine
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from bgtasks.claims.book import Book, stored
 from bgtasks.claims.claim import Claim
-from bgtasks.claims.declared import declared, job_id
-from bgtasks.claims.ending import ending
-from bgtasks.claims.offers import Offers, first, why
+from bgtasks.claims.commands import Commands
+from bgtasks.claims.declared import Declarations, job_id
+from bgtasks.claims.due import Due
+from bgtasks.claims.ending import Endings
+from bgtasks.claims.job_types import Guests, JobType
+from bgtasks.claims.jobs import Jobs
+from bgtasks.claims.offers import Offers
+from bgtasks.claims.presence import Presence, State
 from bgtasks.claims.session import Session
 from bgtasks.claims.stored import Stored
-from bgtasks.claims.ticks import Asked, Wanted, ask_for
+from bgtasks.claims.switches import Switches
+from bgtasks.claims.upkeep import RETENTION, Retention, Upkeep
 from bgtasks.clock import Clock
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import BgTasksError, InvalidTrigger, ResourceUnavailable
-from bgtasks.events import EventBus, RunLost, RunMissed, RunSkipped
+from bgtasks.errors import BgTasksError, ResourceUnavailable
+from bgtasks.events import EventBus, RunLost
 from bgtasks.job import Job, Request
 from bgtasks.lease import LeaseTimes
 from bgtasks.outcomes import Cancelled, Deferred, Outcome, Skipped
 from bgtasks.policies import CatchUp, Overlap
-from bgtasks.records import Beat, Claimed, Ending, JobRow, Refusal, Refused, SessionRow
+from bgtasks.records import Beat, Claimed, JobRow
 from bgtasks.run import NewRunId, run_ids
+from bgtasks.spec import Spec
 
 if TYPE_CHECKING:
     from bgtasks.dispatcher import Dispatcher
@@ -48,6 +54,12 @@ class Desk:
         dispatcher: Runs what was claimed.
         node_id: What this process is called, for people; by default host and process id.
         new_id: Makes the ids of sessions and of runs.
+        retention: How much of the history of runs is kept.
+        state: How this process stands, for whoever asks from outside.
+
+    Attributes:
+        guests: Jobs that were added at run time, while they are in hand.
+        commands: What this process is told from outside.
     """
 
     def __init__(
@@ -61,16 +73,16 @@ class Desk:
         new_id: NewRunId | None = None,
         *,
         times: LeaseTimes | None = None,
+        retention: Retention | None = None,
+        state: State = dict,
     ) -> None:
         self._dispatcher = dispatcher
-        self._node_id = node_id or f"{socket.gethostname()}-{os.getpid()}"
         self._bus = bus
         self._clock = clock
-        self._random = random
-        self._new_run_id = new_id or run_ids()
+        new_run_id = new_id or run_ids()
         self.session = Session(
             store,
-            self._describe,
+            lambda session: self._presence.row(session),
             bus=bus,
             clock=clock,
             random=random,
@@ -80,15 +92,28 @@ class Desk:
             **({} if times is None else {"times": times}),
         )
         self._store = store
-        self._jobs: dict[UUID, Job] = {}
-        self._undeclared: dict[UUID, Job] = {}
-        self._wanted: dict[UUID, Wanted] = {}
-        self._endings: dict[str, Ending] = {}
+        self._book = Book(self.session, dispatcher, clock)
+        self._jobs = self._book.jobs
+        self._declarations = Declarations(self.session, self._book, bus)
+        self._switches = self._book.switching = Switches(self.session, self._book, new_run_id)
+        self._due = Due(self.session, self._book, bus, new_run_id, self._begin, self._declarations.want)
         self._offers = Offers(
-            self.session, bus, random, self._new_run_id, self._spawn, self._talk, self._declare_one
+            self.session, bus, random, new_run_id, self._spawn, self._talk, self._declarations.tell
         )
-        self._changed = self._hurry = False
-        self._silent_since = float("inf")
+        self.guests = Guests(self._book, dispatcher, clock)
+        self._presence = Presence(node_id, self._book, self.guests, state, clock)
+        self.commands = Commands(self.session, self._spawn, self._talk)
+        self._upkeep = Upkeep(self.session, self._book, bus, retention or RETENTION)
+        self.jobs = Jobs(
+            store,
+            ask=self._ask,
+            now=self._book.now,
+            new_run_id=new_run_id,
+            changed=self.session.beat_now,
+        )
+        self._endings = Endings(self.session)
+        self._hurry = False
+        self._silent_since = float("inf")  # since when what was asked for got no answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._talking: asyncio.Task[None] | None = None
@@ -98,44 +123,51 @@ class Desk:
 
     def add(self, job: Job) -> None:
         """Take care of a cluster task."""
-        self._jobs[job_id(job.name)] = self._undeclared[job_id(job.name)] = job
+        self._jobs[stored(job).id] = job
+        self._declarations.want(job)
         if self._loop is not None:
-            self._changed = True
+            self._presence.changed = True
             self.session.open(self._loop, self._context)
             self._talk()
 
-    def agenda(self, catch_up: CatchUp) -> Stored:
+    def agenda(self, name: str, catch_up: CatchUp) -> Stored:
         """What a cluster task's agenda is."""
-        return Stored(catch_up)
+        return Stored(job_id(name), catch_up)
 
     def drop(self, job: Job) -> None:
         """This process has the task no more; others may."""
-        for each in (self._jobs, self._undeclared, self._wanted):
-            each.pop(job_id(job.name), None)
+        self._jobs.pop(stored(job).id, None)
+        self._declarations.drop(job)
+        self._due.drop(job)
         self._offers.drop(job)
-        self._changed = True
+        self.guests.types.pop(job.name, None)
+        self._presence.changed = True
+
+    def host(self, spec: Spec, kwargs: Mapping[str, Any]) -> None:
+        """Run the jobs of a type, which are added at run time, with these resources."""
+        self.guests.types[spec.name] = JobType.of(spec, kwargs)
+        self._presence.changed = True
 
     def open(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         """Begin to claim, in this event loop."""
         self._loop, self._context = loop, context
-        self._undeclared = dict(self._jobs)
-        self._wanted.clear()
-        self._changed = self._hurry = False
-        if self._jobs:
-            self.session.open(loop, context)
+        self._declarations.want(*self._jobs.values())
+        self._due.clear()
+        self._hurry = False
+        self.session.open(loop, context)
 
     async def close(self, within: float) -> None:
         """Say how the last runs ended, and leave; what is not said by then expires with the session."""
         if self._loop is None:
             return
         until = self._clock.monotonic() + within
-        self._wanted.clear()
-        self._undeclared.clear()
+        self._due.clear()
+        self._declarations.clear()
         self._offers.clear("the scheduler was stopped")
         for task in self._tasks - {self._talking}:
             task.cancel()
         for _ in range(3):  # what is being said may not have all of it, or get no answer
-            if self._endings and self.session.within_reach:
+            if (self._endings or self._offers.withdrawals) and self.session.within_reach:
                 self._talk()
             if self._talking is not None and not self._talking.done():
                 await asyncio.wait((self._talking,), timeout=max(0.0, until - self._clock.monotonic()))
@@ -143,12 +175,14 @@ class Desk:
             self._talking.cancel()
         await self.session.close(max(0.0, until - self._clock.monotonic()))
         self._loop = self._talking = None
+        self.guests.release()
 
     def forget(self) -> None:
         """Let go of an event loop that was closed, or is about to be."""
         self._loop = self._talking = None
         self._endings.clear()
         self.session.forget()
+        self.guests.release()
 
     # -- what is due -----------------------------------------------------------------------------
 
@@ -157,27 +191,36 @@ class Desk:
         held = job.open_until is not None and job.open_until > self._clock.monotonic()
         job.agenda.due = job.open_until if held else None
         self._dispatcher.place(job)  # one that was found overdue has another entry: not twice
-        if not held and job.paused is None and not job.removed and job_id(job.name) not in self._wanted:
-            self._wanted[job_id(job.name)] = Wanted(job)
+        if not held and job.paused is None and not job.removed:
+            self._due.want(job)
             self._talk()
 
     def run_now(self, job: Job, answer: asyncio.Future[Outcome]) -> None:
         """Run a job beside its schedule, here if it can be had; `answer` is told the outcome."""
         assert self._loop is not None
         if job.busy and job.policy.overlap is Overlap.SKIP:
-            self._dispatcher.offer(Request(job, self._now(), answer))  # which says why not
+            self._dispatcher.offer(Request(job, self._book.now(), answer))  # which says why not
         else:
-            self._offers.want(job, self._now(), answer)
+            self._offers.want(job, self._book.now(), answer)
+
+    def pause(self, job: Job, reason: str | None) -> None:
+        """Pause a job on all nodes, or with None end that: said to the store as soon as may be."""
+        self._switches.want(stored(job).id, reason)
+        self._talk()
 
     def _heard(self, beat: Beat) -> None:
         self._offers.try_again()
+        self.guests.release(self._in_hand)
         for row in beat.due:
-            job = self._jobs.get(row.id)
-            if job is not None and row.id not in self._wanted:
-                self._see(job, row)
+            if row.id not in self._due:
+                self._receive(row)
         for offer in beat.offers:
             if (job := self._jobs.get(offer.job_id)) is not None:
                 self._offers.take(job, offer)
+            else:
+                self._offers.strangers.setdefault(offer.job_id, []).append(offer)
+        for command in beat.commands:
+            self.commands.hear(command)
         for job in self._jobs.values():
             for run in job.runs:
                 if run.claim is not None and run.claim.run_id in beat.unwanted and run.ending is None:
@@ -186,12 +229,33 @@ class Desk:
         for lost in beat.lost:
             again = lost.attempt < lost.attempts
             self._bus.emit(RunLost(lost.job_type, lost.id, lost.due, lost.node_id or "", lost.attempt, again))
+        now = self._clock.monotonic()
+        if beat.alive and self._upkeep.is_due(now):
+            self._spawn(self._look_after(now), "upkeep")
+        self._presence.look()
         self._talk()
+
+    def _receive(self, row: JobRow) -> Job | None:
+        """The job of a row as it is now: a task's, or a guest."""
+        job = self._jobs.get(row.id)
+        if job is None or job.name != row.job_type:
+            job = self.guests.receive(row)
+        if job is not None:
+            self._book.see(job, row)
+        return job
+
+    def _in_hand(self, id: UUID) -> bool:
+        return id in self._due or id in self._offers
+
+    async def _look_after(self, now: float) -> None:
+        with suppress(BgTasksError):  # said by the session; the next round is soon enough
+            await self._upkeep.round(now)
 
     def _lost(self, why: str) -> None:
         """The session is over: what it claimed is not ours any more, and what is due is seen by the next."""
-        self._wanted.clear()
+        self._due.clear()
         self._offers.clear(why)
+        self.commands.clear()
         for job in self._jobs.values():
             job.agenda.due = None
             if job.entry:
@@ -201,22 +265,6 @@ class Desk:
                 if run.claim is not None and not isinstance(run.ending, Cancelled):
                     self._dispatcher.cancel(run, Cancelled(why))
         self.session.beat_now()
-
-    def _see(self, job: Job, row: JobRow) -> None:
-        """A job as the store has it."""
-        job.failures = row.failures
-        self._due(job, row)
-
-    def _due(self, job: Job, row: JobRow) -> None:
-        at = row.next_run_at if row.enabled else None
-        assert isinstance(job.agenda, Stored)
-        if job.agenda.fault is not None:
-            return
-        job.agenda.see(row, None if at is None else self.session.mono(at))
-        self._dispatcher.place(job)
-
-    def _now(self) -> datetime:
-        return self.session.now(self._clock.monotonic())
 
     # -- what is told ----------------------------------------------------------------------------
 
@@ -234,14 +282,14 @@ class Desk:
         here = job is not None and self._dispatcher.admits and self.holds(claim)
         if not seconds and not here and isinstance(outcome, Skipped):  # another may have what was not begun
             outcome = Cancelled(outcome.reason)
-        self._endings[claim.run_id] = ending(claim, outcome, seconds)
+        self._endings.add(claim, outcome, seconds)
         if not isinstance(outcome, Deferred) or outcome.resource is None:
             self._offers.reached(claim.job_id)
         elif job is not None and self._loop is not None:
-            self._offers.want_later(job, claim.attempt, self._now)
+            self._offers.want_later(job, claim.attempt, self._book.now)
         if job is not None and isinstance(job.agenda, Stored) and (row := job.agenda.row) is not None:
             if job.agenda.waits:
-                self._due(job, row)
+                self._book.place(job, row)
             if 0 < (row.interval_minutes or 0) * 60 < self.session.times.renew:
                 self._hurry = True  # it is due again before the next beat
         self._talk()
@@ -255,22 +303,34 @@ class Desk:
         try:
             while True:
                 if self._endings:
-                    await self._finish()
+                    await self._endings.tell()
                     self._silent_since = float("inf")
+                    if self._hurry:
+                        self._hurry = False
+                        self.session.beat_now()
+                elif self._offers.withdrawals and self.session.id:
+                    await self._offers.withdraw_next()
                 elif not self.session.holds or not self._dispatcher.admits:
                     return  # the next beat begins anew; what stops takes nothing more
-                elif self._changed:
-                    await self.session.ask(self._store.describe(self._describe(self.session.id)))
-                    self._changed = False
-                elif self._undeclared:
-                    await self._declare_one(next(iter(self._undeclared.values())))
+                elif self._switches:
+                    await self._switches.tell_next()
+                elif self.commands:
+                    await self.commands.answer_next()
+                elif self._presence.changed:
+                    await self.session.ask(self._store.describe(self._presence.row(self.session.id)))
+                elif self._declarations:
+                    await self._declarations.tell_next()
+                elif self.guests.broken:
+                    await self._switch_off_broken()
+                elif self._offers.strangers:
+                    await self._offers.meet_next(self._receive)
                 elif self._offers:
                     session = self.session.id
                     for job, claimed, answer in await self._offers.accept():
                         self._begin(job, claimed, session, answer)
                     self._silent_since = float("inf")
-                elif self._wanted:
-                    await self._claim()
+                elif self._due:
+                    await self._due.claim()
                     self._silent_since = float("inf")
                 else:
                     return
@@ -284,90 +344,12 @@ class Desk:
         except BgTasksError:
             return  # said by the session, whose next beat begins anew
 
-    async def _finish(self) -> None:
-        said = first(self._endings)
-        await self.session.ask(self._store.finish(list(said.values())))
-        for run_id in said:
-            del self._endings[run_id]
-        if self._hurry:
-            self._hurry = False
-            self.session.beat_now()
-
-    async def _declare_one(self, job: Job) -> None:
-        if self._undeclared.get(job_id(job.name)) is not job:
-            return
-        try:
-            row = await declared(job, self._store, self.session.ask, self._now)
-        except InvalidTrigger as error:
-            self._fault(job, error)
-        except BgTasksError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
-            self._fault(job, error)
-        else:
-            self._see(job, row)
-            if job.agenda.never:
-                over = f"not scheduled: {job.trigger} is over, and never due again"
-                self._bus.emit(RunSkipped(job.name, self._now(), over))
-        self._undeclared.pop(job_id(job.name), None)
-
-    async def _claim(self) -> None:
-        session, now, said = self.session.id, self._now(), first(self._wanted)
-        for each, wanted in list(said.items()):
-            # What was asked and not answered is asked again, word for word: it may be ours already.
-            if wanted.asked is None and (asked := self._plan(wanted.job, now)) is not None:
-                wanted.asked = asked
-            if wanted.asked is None:  # it was claimed elsewhere meanwhile, or its trigger failed
-                del self._wanted[each], said[each]
-                assert isinstance(wanted.job.agenda, Stored)
-                if (row := wanted.job.agenda.row) is not None:
-                    self._due(wanted.job, row)
-        if not said:
-            return
-        ticks = [wanted.asked.tick for wanted in said.values() if wanted.asked is not None]
-        answers = await self.session.ask(self._store.claim(session, ticks))
-        for (each, wanted), answer in zip(said.items(), answers, strict=True):
-            if self._wanted.get(each) is wanted:
-                del self._wanted[each]
-            assert wanted.asked is not None
-            self._answered(wanted.job, wanted.asked, answer, session)
-
-    def _plan(self, job: Job, now: datetime) -> Asked | None:
-        try:
-            return ask_for(job, now, self._new_run_id)
-        except Exception as error:  # noqa: BLE001 - a trigger may be someone else's code
-            self._fault(job, error)
-            return None
-
-    def _fault(self, job: Job, error: Exception) -> None:
-        """A trigger that failed is not asked again."""
-        assert isinstance(job.agenda, Stored)
-        job.agenda.fault = f"its trigger raised {type(error).__name__}: {error}"
-        self._dispatcher.place(job)
-
-    def _answered(self, job: Job, asked: Asked, answer: Claimed | Refused, session: str) -> None:
-        row, planned, tick = asked
-        written = isinstance(answer, Claimed) or answer.why is Refusal.MISSED or answer.run_id is not None
-        if planned.ticks and written:
-            self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
-        assert isinstance(job.agenda, Stored)
-        coming = tick.following if isinstance(answer, Claimed) else answer.next_run_at
-        job.agenda.overdue = coming if coming is not None and coming <= self._now() else None
-        if isinstance(answer, Claimed):
-            following = None if row.interval_minutes is not None else tick.following
-            self._due(job, replace(row, next_run_at=following, last_run_at=self._now()))
-            self._begin(job, answer, session)
-            return
-        if answer.why is Refusal.NO_SESSION:
-            self.session.beat_now()
-            return
-        if answer.why is Refusal.BUSY and answer.run_id is None:
-            job.agenda.wait(row)  # until its run here has ended, or the next beat
-            return
-        if answer.run_id is not None and tick.overlap is Overlap.SKIP:  # else it may have been queued
-            self._bus.emit(RunSkipped(job.name, tick.due, why(answer)))
-        kept = answer.why not in (Refusal.DISABLED, Refusal.GONE)
-        self._due(job, replace(row, next_run_at=answer.next_run_at if kept else None))
+    async def _switch_off_broken(self) -> None:
+        """Pause a job whose trigger cannot be read, for all to see: it would be found due for ever."""
+        id, why = next(iter(self.guests.broken.items()))
+        self._switches.want(id, why)
+        await self._switches.tell_next()
+        self.guests.broken.pop(id, None)
 
     def _begin(
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
@@ -381,9 +363,12 @@ class Desk:
             return
         self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
 
-    def _describe(self, session: str) -> SessionRow:
-        names = tuple(job.name for job in self._jobs.values())
-        return SessionRow(id=session, node_id=self._node_id, wired=names, known=names)
+    async def _ask[T](self, call: Coroutine[Any, Any, T]) -> T:
+        """For whoever calls from outside, also before the scheduler was started."""
+        if self._loop is None:
+            await self._store.open()
+            return await call
+        return await self.session.ask(call)
 
     def _spawn(self, call: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         assert self._loop is not None

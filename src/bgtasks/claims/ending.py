@@ -1,4 +1,4 @@
-"""How the end of a run is written down."""
+"""How the ends of runs are written down."""
 
 from __future__ import annotations
 
@@ -6,13 +6,45 @@ import json
 from typing import Any
 
 from bgtasks.claims.claim import Claim
+from bgtasks.claims.offers import first
+from bgtasks.claims.session import Session
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
 from bgtasks.records import Ending, RunStatus
 
-__all__ = ["ending"]
+__all__ = ["Endings", "ending"]
 
 LONGEST = 4_000
 """Characters of a result, or of a reason, that are kept."""
+
+
+class Endings:
+    """Ends of runs that the store is to be told of."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._open: dict[str, Ending] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def add(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        """The run of a claim is over."""
+        self._open[claim.run_id] = ending(claim, outcome, seconds)
+
+    def clear(self) -> None:
+        """Tell of none: their runs are found lost."""
+        self._open.clear()
+
+    async def tell(self) -> None:
+        """Tell of them, in one call.
+
+        Raises:
+            BgTasksError: The store does not answer.
+        """
+        said = first(self._open)
+        await self._session.ask(self._session.store.finish(list(said.values())))
+        for run_id in said:
+            del self._open[run_id]
 
 
 def ending(claim: Claim, outcome: Outcome, seconds: float) -> Ending:

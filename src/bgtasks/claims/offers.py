@@ -10,14 +10,14 @@ from typing import Any
 from uuid import UUID
 
 from bgtasks.backoff import Backoff
-from bgtasks.claims.declared import job_id
+from bgtasks.claims.book import stored
 from bgtasks.claims.session import Session
 from bgtasks.errors import BgTasksError
 from bgtasks.events import EventBus, RunSkipped
 from bgtasks.job import Job, Request
 from bgtasks.outcomes import Outcome
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, Offer, Refusal, Refused
+from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused
 from bgtasks.run import NewRunId
 
 __all__ = ["Offers", "first", "why"]
@@ -28,6 +28,10 @@ BATCH = 500
 
 class Offers:
     """Offers that this process has heard of or made, and has not claimed yet.
+
+    Attributes:
+        withdrawals: Those that nobody wants any more, and why.
+        strangers: Those of jobs that this process does not have in hand, by the job.
 
     Args:
         talk: Called when there is something to accept.
@@ -55,6 +59,14 @@ class Offers:
         self._busy: dict[str, tuple[Job, Offer]] = {}
         self._asked: dict[str, tuple[Job, Offer, asyncio.Future[Outcome]]] = {}
         self._backoffs: dict[UUID, Backoff] = {}
+        self.withdrawals: dict[str, str] = {}
+        self.strangers: dict[UUID, list[Offer]] = {}
+
+    def __contains__(self, job: UUID) -> bool:
+        if job in self.strangers:
+            return True
+        offers = (*self._open.values(), *self._busy.values(), *(each[:2] for each in self._asked.values()))
+        return any(offer.job_id == job for _, offer in offers)
 
     def __bool__(self) -> bool:
         return bool(self._open)
@@ -65,10 +77,10 @@ class Offers:
 
     def clear(self, reason: str = "") -> None:
         """Forget those of the store, which tells of them again, and answer who waits for one."""
-        self._open.clear()
-        self._busy.clear()
+        for each in (self._open, self._busy, self.strangers):
+            each.clear()
         for run_id in tuple(self._asked):
-            self._decline(run_id, reason)
+            self._withdraw(run_id, reason)
 
     def drop(self, job: Job) -> None:
         """Forget those of a job."""
@@ -76,7 +88,7 @@ class Offers:
             for run_id in [each for each, (whose, _) in of.items() if whose is job]:
                 del of[run_id]
         for run_id in [each for each, (whose, *_) in self._asked.items() if whose is job]:
-            self._decline(run_id, "the task was removed")
+            self._withdraw(run_id, "the task was removed")
 
     def try_again(self) -> None:
         """Try again to have those that somebody waits for here, and that waited for a run to end."""
@@ -85,14 +97,14 @@ class Offers:
 
     def want(self, job: Job, due: datetime, answer: asyncio.Future[Outcome] | None = None) -> None:
         """Offer a run, for one start, and try to have it here."""
-        offer = Offer(self._new_run_id(), job_id(job.name), due, 1, 1)
+        offer = Offer(self._new_run_id(), stored(job).id, due, 1, 1)
         if answer is not None:
             self._asked[offer.run_id] = (job, offer, answer)
         self._spawn(self._offer(job, offer), "offer")
 
     def want_later(self, job: Job, attempt: int, now: Callable[[], datetime]) -> None:
         """A server did not answer: offer the tick again soon, rather than at its next instant."""
-        backoff = self._backoffs.setdefault(job_id(job.name), Backoff(random=self._random))
+        backoff = self._backoffs.setdefault(stored(job).id, Backoff(random=self._random))
         self._spawn(self._offer_later(job, backoff.failed(), attempt, now), "offer")
 
     def reached(self, job: UUID) -> None:
@@ -101,7 +113,7 @@ class Offers:
 
     async def _offer_later(self, job: Job, delay: float, attempt: int, now: Callable[[], datetime]) -> None:
         await asyncio.sleep(delay)
-        await self._offer(job, Offer(self._new_run_id(), job_id(job.name), now(), attempt, attempt))
+        await self._offer(job, Offer(self._new_run_id(), stored(job).id, now(), attempt, attempt))
 
     async def _offer(self, job: Job, offer: Offer) -> None:
         try:
@@ -111,8 +123,38 @@ class Offers:
         except BgTasksError as error:
             self._decline(offer.run_id, str(error))
             return
-        self.take(job, offer)
-        self._talk()
+        if job.removed:  # a guest that is gone meanwhile: the store tells of its offer
+            self._session.beat_now()
+        else:
+            self.take(job, offer)
+            self._talk()
+
+    async def meet_next(self, receive: Callable[[JobRow], Job | None]) -> None:
+        """Have a job in hand of which runs are wanted.
+
+        Args:
+            receive: Makes the job of a row, if it can be run here.
+
+        Raises:
+            BgTasksError: The store does not answer.
+        """
+        id = next(iter(self.strangers))
+        row = await self._session.ask(self._session.store.job(id))
+        offers = self.strangers.pop(id, [])
+        if row is not None and (job := receive(row)) is not None:
+            for offer in offers:
+                self.take(job, offer)
+
+    async def withdraw_next(self) -> None:
+        """Tell the store of an offer that nobody wants any more.
+
+        Raises:
+            BgTasksError: The store does not answer.
+        """
+        run_id, reason = next(iter(self.withdrawals.items()))
+        wanted = await self._session.ask(self._session.store.withdraw(run_id, reason))
+        self.withdrawals.pop(run_id, None)
+        self._decline(run_id, reason if wanted else "another node has it")
 
     async def accept(self) -> list[tuple[Job, Claimed, asyncio.Future[Outcome] | None]]:
         """Claim what is open; what was had, each with who waits for its outcome.
@@ -132,9 +174,15 @@ class Offers:
                 continue
             elif answer.why is Refusal.BUSY and job.policy.overlap is not Overlap.SKIP:
                 self._busy[run_id] = (job, offer)
+            elif answer.why is Refusal.BUSY:
+                self.withdrawals[run_id] = why(answer)  # who waits is told when nobody else can have it
             else:
                 self._decline(run_id, why(answer))
         return had
+
+    def _withdraw(self, run_id: str, reason: str) -> None:
+        self.withdrawals.setdefault(run_id, reason)
+        self._decline(run_id, reason)
 
     def _decline(self, run_id: str, reason: str) -> None:
         """Tell who waits for a run that it is not had here."""

@@ -109,13 +109,13 @@ class Session:
         """Ask at once what there is to do, instead of at the next beat."""
         self._again.set()
 
-    async def ask[T](self, call: Coroutine[Any, Any, T]) -> T:
-        """What a call to the store answers, within the time of one attempt.
+    async def ask[T](self, call: Coroutine[Any, Any, T], *, within: float | None = None) -> T:
+        """What a call to the store answers, within the time of one attempt, or so many seconds.
 
         Raises:
             BgTasksError: It does not, or refuses.
         """
-        return await self._line.ask(call)
+        return await self._line.ask(call, within=within)
 
     def give_up(self, why: str) -> None:
         """Trust this session no more, though it beats; another begins at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from uuid import UUID
 
 from bgtasks.agenda import Agenda
 from bgtasks.clock import Reading
@@ -16,16 +17,18 @@ class Stored(Agenda):
     """Due when the store says so; what becomes of that is judged when it is claimed.
 
     Attributes:
+        id: The job's in the store.
         row: The job as it was seen last; None before the store has answered.
         overdue: An instant that had passed when the one before was claimed: its run waits for that to end.
         waits: It is due, and waits for a run of it to end.
     """
 
-    __slots__ = ("fault", "overdue", "row", "waits")
+    __slots__ = ("fault", "id", "overdue", "row", "waits")
 
     kept = True
 
-    def __init__(self, catch_up: CatchUp) -> None:
+    def __init__(self, id: UUID, catch_up: CatchUp) -> None:
+        self.id = id
         self._catch_up = catch_up
         self._splay = None
         self._shift = 0.0

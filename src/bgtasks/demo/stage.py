@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from bgtasks.connect import text
+from bgtasks.decorators import background_task, background_worker
 from bgtasks.outcomes import Skipped
-from bgtasks.registry import Registry, background_task, background_worker
+from bgtasks.registry import Registry
 from bgtasks.spec import TaskSpec
 from bgtasks.tasks import kg_decay_task, scheduled_prompt_cleanup, scheduled_prompt_tick
 from bgtasks.triggers import Every

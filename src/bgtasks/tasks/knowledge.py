@@ -7,9 +7,9 @@ from functools import partial
 from bgtasks.claims import current_claim
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.contracts import KnowledgeGraphLike
+from bgtasks.decorators import background_task
 from bgtasks.fencing import FencedGraph
 from bgtasks.memory.decay import prune
-from bgtasks.registry import background_task
 
 __all__ = ["kg_decay_task"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bgtasks.clock import Clock, SystemClock
+from bgtasks.decorators import background_task
 from bgtasks.prompts import PromptStore
-from bgtasks.registry import background_task
 from bgtasks.settings import namespace_of
 
 __all__ = ["scheduled_prompt_cleanup", "scheduled_prompt_tick"]

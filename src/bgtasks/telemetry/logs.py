@@ -20,6 +20,7 @@ from structlog.contextvars import bind_contextvars, merge_contextvars
 
 from bgtasks.events import (
     Event,
+    JobsUnresolved,
     LoopStalled,
     ResourceLost,
     ResourceRegained,
@@ -79,6 +80,7 @@ class LogListener:
             RunMissed: self._run_missed,
             RunRetried: self._run_retried,
             RunLost: self._run_lost,
+            JobsUnresolved: self._jobs_unresolved,
             RunStuck: self._run_stuck,
             TaskPaused: self._task_paused,
             TaskResumed: self._task_resumed,
@@ -202,6 +204,9 @@ class LogListener:
         (self._log.warning if event.again else self._log.error)(
             said, task=event.task, run_id=event.run_id, node=event.node, attempt=event.attempt
         )
+
+    def _jobs_unresolved(self, event: JobsUnresolved) -> None:
+        self._log.warning("jobs wait", job_type=event.job_type, jobs=event.jobs, reason=event.reason)
 
     def _run_stuck(self, event: RunStuck) -> None:
         self._log.error(

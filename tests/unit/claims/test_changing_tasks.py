@@ -6,6 +6,7 @@ from tests.support.task_cluster import Cluster
 
 from bgtasks import Breaker, Every
 from bgtasks.events import RunFinished, TaskPaused
+from bgtasks.records import RunStatus
 from bgtasks.wiring import Wiring
 
 
@@ -48,31 +49,100 @@ class TestATaskThatJoinsLater:
 
 
 class TestPausesAndRemovals:
-    def test_a_paused_node_leaves_it_to_the_others(self, cluster: Cluster) -> None:
+    def test_a_pause_holds_on_all_nodes(self, cluster: Cluster) -> None:
         cluster.task("grid", Every("5s", fixed_rate=True))
 
         async def main() -> None:
             await cluster.start()
-            cluster.a.scheduler.pause("grid")
-            await cluster.clock.advance(31)
-
-        cluster.run(main)
-        assert cluster.times("grid") == [5.0 * step for step in range(7)]
-        assert {start.node for start in cluster.ledger} == {"b", "c"}
-
-    def test_a_task_that_all_have_paused_is_caught_up_with(self, cluster: Cluster) -> None:
-        cluster.task("grid", Every("60s", fixed_rate=True), on="a")
-
-        async def main() -> None:
-            await cluster.start("a")
-            await cluster.clock.advance(10)
-            cluster.a.scheduler.pause("grid")
-            await cluster.clock.advance(150)
-            cluster.a.scheduler.resume("grid")
+            await cluster.clock.advance(12)
+            cluster.a.scheduler.pause("grid", "too loud")
             await cluster.clock.advance(30)
 
         cluster.run(main)
-        assert cluster.dues("grid") == [cluster.at(0), cluster.at(120), cluster.at(180)]
+        assert cluster.times("grid") == [0.0, 5.0, 10.0]
+        paused = {event.reason for event in cluster.events(TaskPaused)}
+        assert paused == {"too loud"}
+
+    def test_a_pause_outlives_the_processes(self, cluster: Cluster) -> None:
+        cluster.task("grid", Every("5s", fixed_rate=True))
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(1)
+            cluster.a.scheduler.pause("grid")
+            await cluster.clock.advance(1)
+            await cluster.stop("a")
+            await cluster.start("b")
+            await cluster.clock.advance(60)
+            (stands,) = cluster.b.scheduler.snapshot()
+            assert stands.paused == "by hand"
+            assert stands.next_run is None
+
+        cluster.run(main)
+        assert cluster.times("grid") == [0.0]
+
+    def test_what_passes_in_a_pause_is_written_down_and_not_run(self, cluster: Cluster) -> None:
+        cluster.task("grid", Every("60s", fixed_rate=True))
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(10)
+            cluster.a.scheduler.pause("grid", "too loud")
+            await cluster.clock.advance(150)
+            cluster.b.scheduler.resume("grid")
+            await cluster.clock.advance(30)
+            (skipped,) = await cluster.runs("grid", RunStatus.SKIPPED)
+            assert skipped.due == cluster.at(60)
+            assert skipped.error_message == "2 ticks passed while it was paused: too loud"
+
+        cluster.run(main)
+        assert cluster.dues("grid") == [cluster.at(0), cluster.at(180)]
+
+    def test_a_plain_interval_that_came_due_in_a_pause_is_run_when_it_ends(self, cluster: Cluster) -> None:
+        cluster.task("plain", "20s")
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(10)
+            cluster.a.scheduler.pause("plain")
+            await cluster.clock.advance(50)
+            cluster.a.scheduler.resume("plain")
+            await cluster.clock.advance(30)
+
+        cluster.run(main)
+        assert cluster.times("plain") == [0.0, 60.0, 80.0]
+
+    def test_a_pause_that_the_store_cannot_be_told_of_holds_here_and_is_told_later(
+        self, cluster: Cluster
+    ) -> None:
+        cluster.task("grid", Every("60s", fixed_rate=True))
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(10)
+            cluster.a.reach.cut()
+            cluster.a.scheduler.pause("grid")
+            await cluster.clock.advance(40)
+            assert (await cluster.row("grid")).enabled
+            cluster.a.reach.mend()
+            await cluster.clock.advance(5)
+            assert not (await cluster.row("grid")).enabled
+
+        cluster.run(main)
+
+    def test_a_pause_and_its_end_before_the_store_hears_of_either(self, cluster: Cluster) -> None:
+        cluster.task("grid", Every("5s", fixed_rate=True))
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(1)
+            cluster.a.scheduler.pause("grid")
+            cluster.a.scheduler.resume("grid")
+            await cluster.clock.advance(10)
+            assert (await cluster.row("grid")).enabled
+
+        cluster.run(main)
+        assert cluster.times("grid") == [0.0, 5.0, 10.0]
 
     def test_an_open_breaker_holds_it_back_here(self) -> None:
         cluster = Cluster(names="a")

@@ -362,9 +362,15 @@ class TestAnyOrderOfOutages:
 
 
 class TestASchedulerWithNothingToClaim:
-    def test_asks_the_store_nothing(self, cluster: Cluster) -> None:
+    def test_is_seen_in_the_store_and_claims_nothing(self, cluster: Cluster) -> None:
         cluster.task("own", Every("5s", fixed_rate=True), scope="node")
-        cluster.play(11, "a")
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(11)
+            assert [session.node_id for session in await cluster.store.sessions()] == ["a"]
+
+        cluster.run(main)
         assert cluster.times("own") == [0.0, 5.0, 10.0]
-        assert cluster.a.reach.calls == []
+        assert not {"claim", "accept", "finish", "add", "change"} & set(cluster.a.reach.calls)
         assert len(cluster.a.heard.of(RunFinished)) == 3

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.policies import Overlap
 from bgtasks.records import (
+    Answer,
     Beat,
     Claimed,
+    Command,
+    CommandRow,
     Ending,
     JobRow,
     Offer,
@@ -22,8 +25,10 @@ from bgtasks.records import (
     RunStatus,
     SessionRow,
     Tick,
+    skipped_run,
+    wanted_run,
 )
-from bgtasks.stores.tasks.rows import Jobs, Runs
+from bgtasks.stores.tasks.rows import Commands, Jobs, Runs
 
 __all__ = ["MemoryTaskStore"]
 
@@ -44,6 +49,7 @@ class MemoryTaskStore:
         self._jobs = Jobs()
         self._runs = Runs()
         self._sessions: dict[str, SessionRow] = {}
+        self._commands = Commands()
 
     async def open(self) -> None:
         """See `TaskStore`."""
@@ -56,7 +62,10 @@ class MemoryTaskStore:
     async def join(self, session: SessionRow, ttl: float) -> datetime:
         """See `TaskStore`."""
         now = self._clock.now()
-        self._sessions[session.id] = replace(session, expires_at=now + timedelta(seconds=ttl))
+        known = self._sessions.get(session.id)  # sent again by who lost the answer
+        joined = now if known is None else known.joined_at
+        expires = now + timedelta(seconds=ttl)
+        self._sessions[session.id] = replace(session, joined_at=joined, expires_at=expires)
         return now
 
     async def beat(self, session: str, ttl: float, horizon: float, *, limit: int = 1000) -> Beat:
@@ -75,12 +84,13 @@ class MemoryTaskStore:
             tuple(Offer(run.id, run.job_id, run.due, run.attempt, run.attempts) for run in offers),
             tuple(run.id for run in self._runs.going() if run.session == session and run.unwanted),
             lost,
+            tuple(self._commands.told(row, now)),
         )
 
     async def describe(self, session: SessionRow) -> None:
         """See `TaskStore`."""
         if (row := self._sessions.get(session.id)) is not None:
-            self._sessions[session.id] = replace(session, expires_at=row.expires_at)
+            self._sessions[session.id] = replace(session, joined_at=row.joined_at, expires_at=row.expires_at)
 
     async def leave(self, session: str) -> None:
         """See `TaskStore`."""
@@ -132,10 +142,12 @@ class MemoryTaskStore:
         following = _after_interval(job, now) if job.interval_minutes is not None else tick.following
         job = self._jobs.put(replace(job, next_run_at=following, version=job.version + 1))
         if tick.missed:
-            self._runs.put(_skipped(job, f"{tick.run_id}:missed", tick.due, now, tick.missed))
+            self._runs.put(skipped_run(job, f"{tick.run_id}:missed", tick.due, now, tick.missed))
         if tick.runs_for is None:
             return Refused(job.id, Refusal.MISSED, following)
-        run = _wanted(job, Offer(tick.run_id, job.id, tick.runs_for, 1, tick.attempts), now)
+        run = wanted_run(
+            Offer(tick.run_id, job.id, tick.runs_for, 1, tick.attempts), job.job_type, job.bot_id, now
+        )
         if self._runs.going(job.id) and tick.overlap is not Overlap.ALLOW:
             return self._overlaps(job, run, tick.overlap)
         return self._start(job, run, session)
@@ -149,10 +161,10 @@ class MemoryTaskStore:
         elif overlap is Overlap.SKIP or waits:
             one = ", and one is queued already" if waits else ""
             why = f"the previous run is still going{one}"
-            self._runs.put(_skipped(job, run.id, run.due, run.created_at, why))
+            self._runs.put(skipped_run(job, run.id, run.due, run.created_at, why))
             return Refused(job.id, Refusal.BUSY, job.next_run_at, run.id)
         self._runs.put(run)
-        return Refused(job.id, Refusal.BUSY, job.next_run_at, run.id)
+        return Refused(job.id, Refusal.QUEUED, job.next_run_at, run.id)
 
     def _start(self, job: JobRow, run: RunRow, session: str) -> Claimed:
         now = self._clock.now()
@@ -282,10 +294,19 @@ class MemoryTaskStore:
         return self._jobs.get(job)
 
     async def jobs(
-        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+        self,
+        *,
+        job_type: str | None = None,
+        bot_id: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
     ) -> Sequence[JobRow]:
         """See `TaskStore`."""
-        return self._jobs.page(job_type, after, limit)
+        return self._jobs.page(job_type, bot_id, after, limit)
+
+    async def types(self) -> Mapping[str, int]:
+        """See `TaskStore`."""
+        return self._jobs.types()
 
     async def offer(self, offer: Offer) -> bool:
         """See `TaskStore`."""
@@ -293,8 +314,35 @@ class MemoryTaskStore:
         if job is None:
             return False
         if self._runs.get(offer.run_id) is None:
-            self._runs.put(_wanted(job, offer, self._clock.now()))
+            self._runs.put(wanted_run(offer, job.job_type, job.bot_id, self._clock.now()))
         return True
+
+    async def withdraw(self, run_id: str, why: str) -> bool:
+        """See `TaskStore`."""
+        run = self._runs.get(run_id)
+        if run is None or run.status is not RunStatus.PENDING:
+            return False
+        self._over(run, RunStatus.SKIPPED, why)
+        if not self._runs.going(run.job_id) and not any(self._runs.wanted(run.job_id)):
+            self._follow(run, again=False)
+        return True
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def command(self, command: Command, ttl: float) -> CommandRow:
+        """See `TaskStore`."""
+        now = self._clock.now()
+        expires = now + timedelta(seconds=ttl)
+        return self._commands.keep(CommandRow(**asdict(command), created_at=now, expires_at=expires))
+
+    async def answer(self, session: str, command: str, done: bool, text: str) -> None:
+        """See `TaskStore`."""
+        if (row := self._alive(session)) is not None:
+            self._commands.answer(command, Answer(session, row.node_id, self._clock.now(), done, text))
+
+    async def commands(self, *, id: str | None = None, limit: int = 100) -> Sequence[CommandRow]:
+        """See `TaskStore`."""
+        return self._commands.page(id, limit)
 
     # -- history ---------------------------------------------------------------------------------
 
@@ -313,6 +361,10 @@ class MemoryTaskStore:
 
     async def prune(self, before: datetime, keep: int) -> int:
         """See `TaskStore`."""
+        for job in self._jobs.over(before):
+            if not self._runs.going(job.id) and not any(self._runs.wanted(job.id)):
+                self._jobs.remove(job.id)
+        self._commands.prune(before)
         return self._runs.prune(before, keep)
 
 
@@ -329,29 +381,6 @@ def _is_doing(session: str, run: RunRow) -> bool:
 
 def _claimed(run: RunRow) -> Claimed:
     return Claimed(run.id, run.job_id, run.due, run.attempt, run.token)
-
-
-def _wanted(job: JobRow, offer: Offer, now: datetime) -> RunRow:
-    return RunRow(
-        id=offer.run_id,
-        job_id=job.id,
-        job_type=job.job_type,
-        bot_id=job.bot_id,
-        status=RunStatus.PENDING,
-        due=offer.due,
-        attempt=offer.attempt,
-        attempts=offer.attempts,
-        created_at=now,
-    )
-
-
-def _skipped(job: JobRow, run_id: str, due: datetime, now: datetime, why: str) -> RunRow:
-    return replace(
-        _wanted(job, Offer(run_id, job.id, due), now),
-        status=RunStatus.SKIPPED,
-        finished_at=now,
-        error_message=why,
-    )
 
 
 def _after_interval(job: JobRow, now: datetime) -> datetime | None:

@@ -1,10 +1,13 @@
 """The `TaskStore` in Redis. Keys, under `<namespace>:tasks:`
 
 ```
-version              STRING  1
+version              STRING  2
 job:<id>             HASH    a job
 jobs                 ZSET    id                        all jobs, in the order of their ids
 jobs-of:<type>       ZSET    id                        those of a type
+jobs-for:<bot>       ZSET    id                        those of a bot
+jobs-over            ZSET    id -> last_run_at         those added at run time that are not due again
+types                ZSET    type                      in the order of their names
 keys                 HASH    type, bot and key -> id
 due:<type>           ZSET    id -> next_run_at         those that are enabled and due some day
 run:<id>             HASH    a run
@@ -19,6 +22,12 @@ session:<id>         HASH    a session
 sessions             ZSET    id -> expires_at
 joined               ZSET    id -> order               the first to join first
 session-runs:<id>    ZSET    id -> order               its runs in progress; minus since when, if unwanted
+command:<id>         HASH    a command, and which sessions have answered
+answers:<id>         LIST    session, node, instant, whether done, text; and so on
+commands             ZSET    id -> order
+commands-until       ZSET    id -> expires_at
+now, pause, resume   SET     what operators ask for, until the next beat: see `redis_requests`
+migration            STRING  how far jobs have been listed anew: see `redis_migration`
 order                STRING  the last number of an order
 ```
 
@@ -26,14 +35,15 @@ An instant is a whole number of microseconds since 1970, by the server's clock. 
 is what it was, while jobs that are due within the same four microseconds may be listed in either order.
 
 No call takes longer for more jobs or runs being kept, but these: history that is filtered by type or status
-is looked through from the latest on, 500 a script; a session that is lost costs as much as it had runs in
-progress; and forgetting runs as much as there are to forget.
+is looked through from the latest on, 500 a script, and so are jobs of one type and one bot, whichever are
+fewer; a session that is lost costs as much as it had runs in progress; and forgetting as much as there is to
+forget. A beat looks at the commands that have not expired.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import batched, chain
 from typing import Any
@@ -44,13 +54,35 @@ from redis.asyncio import SSLConnection
 
 from bgtasks.connect import calls, check, refuse_cluster
 from bgtasks.errors import ResourceUnavailable, UnsuitableServer
-from bgtasks.records import Beat, Claimed, Ending, JobRow, Offer, Refused, RunQuery, RunRow, SessionRow, Tick
+from bgtasks.records import (
+    Beat,
+    Claimed,
+    Command,
+    CommandRow,
+    Ending,
+    JobRow,
+    Offer,
+    Refused,
+    RunQuery,
+    RunRow,
+    SessionRow,
+    Tick,
+)
 from bgtasks.stores.own_client import own_client
-from bgtasks.stores.tasks import redis_claims, redis_history, redis_jobs, redis_lua, redis_sessions
+from bgtasks.stores.tasks import (
+    redis_claims,
+    redis_commands,
+    redis_history,
+    redis_jobs,
+    redis_migration,
+    redis_sessions,
+)
 from bgtasks.stores.tasks.redis_rows import (
     OWN_JOB_FIELDS,
+    Argument,
     answered,
     at,
+    command_row,
     job_row,
     microseconds,
     offered,
@@ -58,13 +90,16 @@ from bgtasks.stores.tasks.redis_rows import (
     run_row,
     session_fields,
     session_row,
+    written_command,
+    written_ending,
     written_job,
     written_run,
+    written_tick,
 )
 
 __all__ = ["BATCH", "VERSION", "RedisTaskStore"]
 
-VERSION = 1
+VERSION = 2
 """Of the keys and what is in them."""
 
 BATCH = 500
@@ -74,17 +109,15 @@ CONNECTIONS = 8
 """At most: the server carries out one script at a time, and a pool of redis-py fails when it is used up."""
 
 COMMANDS = (
-    "DEL", "EVALSHA", "EXISTS", "GET", "HDEL", "HGET", "HMGET", "HSET", "INCR", "SCRIPT", "SET", "TIME",
-    "ZADD", "ZCOUNT", "ZINCRBY", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
-    "ZREVRANGEBYSCORE", "ZSCORE",
+    "DEL", "EVALSHA", "EXISTS", "GET", "HDEL", "HEXISTS", "HGET", "HINCRBY", "HMGET", "HSET", "HSETNX",
+    "INCR", "LRANGE", "RPUSH", "SCRIPT", "SET", "SPOP", "TIME", "TYPE", "ZADD", "ZCARD", "ZCOUNT",
+    "ZINCRBY", "ZRANGE", "ZRANGEBYLEX", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE", "ZREVRANGEBYSCORE", "ZSCORE",
 )  # fmt: skip
 """What the server must know."""
 
-type Argument = str | int
-
 
 class RedisTaskStore:
-    """Jobs, runs and sessions in one Redis; as durable as its persistence is.
+    """Jobs, runs, sessions and commands in one Redis; as durable as its persistence is.
 
     Each call is one script, or one for each 500 elements, and bounded by the timeout each. Its connections,
     eight at most, are its own, made like the client's.
@@ -111,12 +144,13 @@ class RedisTaskStore:
     async def open(self) -> None:
         """See `TaskStore`."""
         await check(self._client, within=self._timeout, commands=COMMANDS)
-        found = await self._run(redis_lua.OPEN, VERSION)
+        found = await self._run(redis_migration.OPEN, VERSION)
         if not found.isdecimal() or int(found) > VERSION:
             raise UnsuitableServer(
                 f"{self.name}: the keys under {self._keys[0]} are of version {found!r}, and this bgtasks "
                 f"knows version {VERSION}: upgrade it, or give it another namespace"
             )
+        await self._migrate()
 
     async def aclose(self) -> None:
         """See `TaskStore`."""
@@ -126,11 +160,12 @@ class RedisTaskStore:
 
     async def join(self, session: SessionRow, ttl: float) -> datetime:
         """See `TaskStore`."""
-        return at(await self._run(redis_sessions.JOIN, session.id, _us(ttl), *session_fields(session)))
+        fields = session_fields(session)
+        return at(await self._run(redis_sessions.JOIN, session.id, _us(ttl), VERSION, *fields))
 
     async def beat(self, session: str, ttl: float, horizon: float, *, limit: int = 1000) -> Beat:
         """See `TaskStore`."""
-        now, alive, due, offers, unwanted, lost = await self._run(
+        now, alive, due, offers, unwanted, lost, told = await self._run(
             redis_sessions.BEAT, session, _us(ttl), _us(horizon), limit
         )
         return Beat(
@@ -140,6 +175,7 @@ class RedisTaskStore:
             tuple(map(offered, offers)),
             tuple(unwanted),
             tuple(map(run_row, lost)),
+            tuple(map(command_row, told)),
         )
 
     async def describe(self, session: SessionRow) -> None:
@@ -158,7 +194,7 @@ class RedisTaskStore:
 
     async def claim(self, session: str, ticks: Sequence[Tick]) -> Sequence[Claimed | Refused]:
         """See `TaskStore`."""
-        answers = await self._each(redis_claims.CLAIM, (session,), map(_tick, ticks))
+        answers = await self._each(redis_claims.CLAIM, (session,), map(written_tick, ticks))
         return [answered(each) for each in answers]
 
     async def accept(self, session: str, offers: Sequence[tuple[str, bool]]) -> Sequence[Claimed | Refused]:
@@ -168,7 +204,7 @@ class RedisTaskStore:
 
     async def finish(self, ended: Sequence[Ending]) -> Sequence[bool]:
         """See `TaskStore`."""
-        return [each == 1 for each in await self._each(redis_claims.FINISH, (), map(_ending, ended))]
+        return [each == 1 for each in await self._each(redis_claims.FINISH, (), map(written_ending, ended))]
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -193,24 +229,63 @@ class RedisTaskStore:
         return None if row[0] is None else job_row(row)
 
     async def jobs(
-        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+        self,
+        *,
+        job_type: str | None = None,
+        bot_id: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
     ) -> Sequence[JobRow]:
         """See `TaskStore`."""
+        of, is_sifted = (optional(job_type), optional(bot_id)), job_type is not None and bot_id is not None
         found: list[JobRow] = []
-        while len(found) < limit:
-            most, last = min(BATCH, limit - len(found)), found[-1].id if found else after
-            begin = "-" if last is None else f"({last}"
-            rows = await self._run(redis_jobs.JOBS, optional(job_type), begin, most)
+        last = "" if after is None else str(after)
+        while (most := limit - len(found)) > 0:
+            begin, look = f"({last}" if last else "-", BATCH if is_sifted else min(BATCH, most)
+            rows, last = await self._run(redis_jobs.PAGE, *of, begin, most, look)
             found += map(job_row, rows)
-            if len(rows) < most:
+            if not last:
                 break
         return found
+
+    async def types(self) -> Mapping[str, int]:
+        """See `TaskStore`."""
+        return dict(batched(await self._run(redis_jobs.TYPES), 2))
 
     async def offer(self, offer: Offer) -> bool:
         """See `TaskStore`."""
         due = microseconds(offer.due)
         arguments = (offer.run_id, str(offer.job_id), due, offer.attempt, offer.attempts)
         return bool(await self._run(redis_jobs.OFFER, *arguments))
+
+    async def withdraw(self, run_id: str, why: str) -> bool:
+        """See `TaskStore`."""
+        return bool(await self._run(redis_jobs.WITHDRAW, run_id, why))
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def command(self, command: Command, ttl: float) -> CommandRow:
+        """See `TaskStore`."""
+        fields = written_command(command)
+        return command_row(await self._run(redis_commands.COMMAND, command.id, _us(ttl), *fields))
+
+    async def answer(self, session: str, command: str, done: bool, text: str) -> None:
+        """See `TaskStore`."""
+        await self._run(redis_commands.ANSWER, session, command, int(done), text)
+
+    async def commands(self, *, id: str | None = None, limit: int = 100) -> Sequence[CommandRow]:
+        """See `TaskStore`."""
+        if id is not None:
+            return [command_row(each) for each in await self._run(redis_commands.ONE, id)][:limit]
+        found: list[CommandRow] = []
+        begin = "+inf"
+        while (most := min(BATCH, limit - len(found))) > 0:
+            rows, last = await self._run(redis_commands.PAGE, begin, most)
+            found += map(command_row, rows)
+            if len(rows) < most:
+                break
+            begin = f"({last}"
+        return found
 
     # -- history ---------------------------------------------------------------------------------
 
@@ -242,14 +317,27 @@ class RedisTaskStore:
 
     async def prune(self, before: datetime, keep: int) -> int:
         """See `TaskStore`."""
-        pruned = 0
-        while True:
-            some: int = await self._run(redis_history.PRUNE, microseconds(before), keep, BATCH)
-            pruned += some
-            if some < BATCH:
-                return pruned
+        await self._migrate()
+        instant, looked, stay = microseconds(before), BATCH, 0
+        while looked == BATCH:
+            looked, stayed = await self._run(redis_jobs.FORGET, instant, stay, BATCH)
+            stay += stayed
+        await self._while_full(redis_commands.FORGET, instant, BATCH)
+        return await self._while_full(redis_history.PRUNE, instant, keep, BATCH)
 
     # -- calls -----------------------------------------------------------------------------------
+
+    async def _migrate(self) -> None:
+        while await self._run(redis_migration.MIGRATE, BATCH):
+            pass
+
+    async def _while_full(self, script: str, *arguments: Argument) -> int:
+        """What a script has done in all, which does a batch at most."""
+        done, some = 0, BATCH
+        while some == BATCH:
+            some = await self._run(script, *arguments)
+            done += some
+        return done
 
     async def _each(
         self, script: str, first: Iterable[Argument], elements: Iterable[Sequence[Argument]]
@@ -274,32 +362,6 @@ class RedisTaskStore:
                     f"namespace"
                 ) from error
             raise ResourceUnavailable("redis", str(error)) from error  # out of memory, too few replicas
-
-
-def _tick(tick: Tick) -> Sequence[Argument]:
-    return (
-        str(tick.job_id),
-        microseconds(tick.due),
-        microseconds(tick.following),
-        tick.run_id,
-        microseconds(tick.runs_for),
-        tick.missed,
-        tick.overlap,
-        tick.attempts,
-        int(tick.late),
-    )
-
-
-def _ending(ending: Ending) -> Sequence[Argument]:
-    return (
-        ending.run_id,
-        ending.token,
-        ending.status,
-        ending.duration_ms,
-        int(ending.again),
-        optional(ending.result_json),
-        optional(ending.error_message),
-    )
 
 
 def _due(job: JobRow) -> Sequence[Argument]:

@@ -18,7 +18,7 @@ local function starts(job, due)
   local token = whole(math.max((tonumber(job.token) or 0) + 1, now))
   if job.minutes then due = '' end
   call('HSET', key('job', job.job), 'token', token, 'last_run_at', at, 'next_run_at', due)
-  list_due(job.job, job.type, job.enabled, due)
+  list_job(job.job, job.type, job.enabled, due)
   return token
 end
 
@@ -76,12 +76,16 @@ local function claim(id, due, following, run, runs_for, missed, overlap, attempt
   local busy = going and runs_for ~= '' and overlap ~= 'allow'
   if runs_for == '' or busy then
     call('HSET', key('job', id), 'next_run_at', following)
-    list_due(id, job.type, '1', following)
+    list_job(id, job.type, '1', following)
     if not busy then return refused('missed', id, following) end
     local why = objection(id, overlap)
     if known[2] then drop(run) end
-    if why then skip(run, job, runs_for, why) else want(run, job, runs_for, '1', attempts) end
-    return refused('busy', id, following, run)
+    if why then
+      skip(run, job, runs_for, why)
+      return refused('busy', id, following, run)
+    end
+    want(run, job, runs_for, '1', attempts)
+    return refused('queued', id, following, run)
   end
 
   if known[2] then drop(run) end

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from bgtasks.stores.tasks.redis_lua import CLOCK, RUNS
+from bgtasks.stores.tasks.redis_lua import CLOCK, JOBS, RUNS
 
-__all__ = ["ADD", "CHANGE", "JOB", "JOBS", "OFFER", "REMOVE"]
-
-_NAMED = """
--- The name of a key of a type and a bot, that no others have.
-local function named(job_type, bot, name)
-  return #job_type .. ':' .. #bot .. ':' .. job_type .. bot .. name
-end
-"""
+__all__ = ["ADD", "CHANGE", "FORGET", "JOB", "OFFER", "PAGE", "REMOVE", "TYPES", "WITHDRAW"]
 
 # ARGV: job, type, bot, key or none, enabled, due, its fields
 ADD = (
     CLOCK
-    + _NAMED
+    + JOBS
     + """
 local id, job_type, bot, name = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if call('EXISTS', key('job', id)) == 1 then return job_row(id) end
@@ -27,9 +20,8 @@ if name ~= '' then
   call('HSET', prefix .. 'keys', place, id)
 end
 call('HSET', key('job', id), unpack(ARGV, 7))
-call('ZADD', prefix .. 'jobs', '0', id)
-call('ZADD', key('jobs-of', job_type), '0', id)
-list_due(id, job_type, ARGV[5], ARGV[6])
+enter(id, job_type, bot)
+list_job(id, job_type, ARGV[5], ARGV[6])
 return job_row(id)
 """
 )
@@ -43,7 +35,7 @@ local known = call('HMGET', key('job', id), 'version', 'job_type')
 if known[1] ~= ARGV[2] then return false end
 call('HDEL', key('job', id), 'trigger', 'interval_minutes', 'anchor', 'next_run_at', 'retired_at')
 call('HSET', key('job', id), 'version', whole(known[1] + 1), unpack(ARGV, 5))
-list_due(id, known[2], ARGV[3], ARGV[4])
+list_job(id, known[2], ARGV[3], ARGV[4])
 return job_row(id)
 """
 )
@@ -52,37 +44,93 @@ return job_row(id)
 REMOVE = (
     CLOCK
     + RUNS
-    + _NAMED
+    + JOBS
     + """
-local id = ARGV[1]
-local f = call('HMGET', key('job', id), 'job_type', 'bot_id', 'key')
-if not f[1] then return 0 end
-call('DEL', key('job', id))
-call('ZREM', prefix .. 'jobs', id)
-call('ZREM', key('jobs-of', f[1]), id)
-call('ZREM', key('due', f[1]), id)
-if f[3] then call('HDEL', prefix .. 'keys', named(f[1], f[2], f[3])) end
-for _, run in ipairs(call('ZRANGE', key('wanted', id), 0, -1)) do
+if not forget(ARGV[1]) then return 0 end
+for _, run in ipairs(call('ZRANGE', key('wanted', ARGV[1]), 0, -1)) do
   give_up(facts(run), 'skipped', 'the job was removed')
 end
-cancel(id)
+cancel(ARGV[1])
 return 1
+"""
+)
+
+# ARGV: the instant before which the last run began, how many to pass over, how many to look at. Gives how
+# many it looked at, and how many of them stay for now.
+FORGET = (
+    CLOCK
+    + JOBS
+    + """
+local index, stay = prefix .. 'jobs-over', 0
+local looked = call('ZRANGEBYSCORE', index, '-inf', '(' .. ARGV[1], 'LIMIT', ARGV[2], ARGV[3])
+for _, job in ipairs(looked) do
+  local since = over_since(job)
+  if not since then  -- written by an older version, which keeps no such list
+    call('ZREM', index, job)
+  elseif tonumber(since) >= tonumber(ARGV[1]) then
+    call('ZADD', index, since, job)
+  elseif call('EXISTS', key('going', job), key('wanted', job)) > 0 then
+    stay = stay + 1
+  else
+    forget(job)
+  end
+end
+return {#looked, stay}
 """
 )
 
 # ARGV: job
 JOB = CLOCK + "return job_row(ARGV[1])"
 
-# ARGV: type or none, '-' or '(' and the job after which to begin, how many at most
-JOBS = (
+# ARGV: type or none, bot or none, '-' or '(' and the job after which to begin, how many at most, how many to
+# look at. Gives jobs, and the last that was looked at if there may be more.
+PAGE = (
     CLOCK
     + """
-local index, rows = prefix .. 'jobs', {}
+local index, other = prefix .. 'jobs', nil
 if ARGV[1] ~= '' then index = key('jobs-of', string.sub(ARGV[1], 2)) end
-for i, job in ipairs(call('ZRANGEBYLEX', index, ARGV[2], '+', 'LIMIT', 0, ARGV[3])) do
-  rows[i] = job_row(job)
+if ARGV[2] ~= '' then
+  local of_bot = key('jobs-for', string.sub(ARGV[2], 2))
+  if ARGV[1] == '' then
+    index = of_bot
+  elseif call('ZCARD', of_bot) < call('ZCARD', index) then
+    index, other = of_bot, index
+  else
+    other = of_bot
+  end
 end
-return rows
+local rows, most = {}, tonumber(ARGV[4])
+local looked = call('ZRANGEBYLEX', index, ARGV[3], '+', 'LIMIT', 0, ARGV[5])
+for _, job in ipairs(looked) do
+  if not other or call('ZSCORE', other, job) then
+    local row = job_row(job)
+    if row[1] then
+      rows[#rows + 1] = row
+      if #rows == most then return {rows, job} end
+    else  -- removed by an older version, which does not know of this list
+      call('ZREM', index, job)
+    end
+  end
+end
+return {rows, looked[tonumber(ARGV[5])] or ''}
+"""
+)
+
+# Gives types in order, each with how many there are
+TYPES = (
+    CLOCK
+    + """
+local found = {}
+for _, job_type in ipairs(call('ZRANGE', prefix .. 'types', 0, -1)) do
+  local count = call('ZCARD', key('jobs-of', job_type))
+  if count > 0 then
+    found[#found + 1] = job_type
+    found[#found + 1] = count
+  else  -- its last job was removed by an older version
+    call('ZREM', prefix .. 'types', job_type)
+  end
+end
+return found
 """
 )
 
@@ -96,6 +144,19 @@ if not f[1] then return 0 end
 if call('EXISTS', key('run', ARGV[1])) == 0 then
   want(ARGV[1], {job = ARGV[2], type = f[1], bot = f[2]}, ARGV[3], ARGV[4], ARGV[5])
 end
+return 1
+"""
+)
+
+# ARGV: run, why
+WITHDRAW = (
+    CLOCK
+    + RUNS
+    + """
+local was = facts(ARGV[1])
+if not was or was.status ~= 'pending' then return 0 end
+give_up(was, 'skipped', ARGV[2])
+if call('EXISTS', key('going', was.job), key('wanted', was.job)) == 0 then follow(was, false) end
 return 1
 """
 )

@@ -1,4 +1,5 @@
-"""What the scripts of the Redis store share: the clock, keys, and how a run is begun, ended and offered.
+"""What the scripts of the Redis store share: the clock, keys, where jobs are listed, and how a run is begun,
+ended and offered.
 
 One script is one call, and may be carried out twice for it. `KEYS[1]` is the prefix of all keys; what users
 wrote comes in ARGV, and an argument that may be none begins with `=` if it is not. Each script reads the
@@ -10,15 +11,7 @@ from __future__ import annotations
 
 from bgtasks.stores.tasks.redis_rows import JOB_FIELDS, RUN_FIELDS
 
-__all__ = ["CLOCK", "OPEN", "RUNS"]
-
-# ARGV: the version of this code
-OPEN = """
-local version = redis.call('GET', KEYS[1] .. 'version')
-if version then return version end
-redis.call('SET', KEYS[1] .. 'version', ARGV[1])
-return ARGV[1]
-"""
+__all__ = ["CLOCK", "JOBS", "RUNS"]
 
 CLOCK = f"""
 local call, prefix = redis.call, KEYS[1]
@@ -30,12 +23,25 @@ local function key(kind, id) return prefix .. kind .. ':' .. id end
 local function job_row(job) return call('HMGET', key('job', job), {str(JOB_FIELDS)[1:-1]}) end
 local function run_row(run) return call('HMGET', key('run', run), {str(RUN_FIELDS)[1:-1]}) end
 
--- Lists a job where it is found when due; '' is never.
-local function list_due(job, job_type, enabled, due)
+-- When the last run began of a job that was added at run time and is not due again; else nil.
+local function over_since(job)
+  local f = call('HMGET', key('job', job), 'declared', 'trigger', 'next_run_at', 'last_run_at')
+  if f[1] == '0' and f[2] and (f[3] or '') == '' and (f[4] or '') ~= '' then return f[4] end
+  return nil
+end
+
+-- Lists a job where it is found when due, or over. Its hash has been written; '' is never.
+local function list_job(job, job_type, enabled, due)
   if enabled == '1' and due ~= '' then
     call('ZADD', key('due', job_type), due, job)
   else
     call('ZREM', key('due', job_type), job)
+  end
+  local since = due == '' and over_since(job)
+  if since then
+    call('ZADD', prefix .. 'jobs-over', since, job)
+  else
+    call('ZREM', prefix .. 'jobs-over', job)
   end
 end
 
@@ -48,6 +54,36 @@ end
 local function is_alive(session)
   local expires = call('ZSCORE', prefix .. 'sessions', session)
   return expires and tonumber(expires) > now
+end
+"""
+
+JOBS = """
+-- The name of a key of a type and a bot, that no others have.
+local function named(job_type, bot, name)
+  return #job_type .. ':' .. #bot .. ':' .. job_type .. bot .. name
+end
+
+-- Lists a job where it is found by what it is.
+local function enter(job, job_type, bot)
+  call('ZADD', prefix .. 'jobs', '0', job)
+  call('ZADD', prefix .. 'types', '0', job_type)
+  call('ZADD', key('jobs-of', job_type), '0', job)
+  call('ZADD', key('jobs-for', bot), '0', job)
+end
+
+-- Forgets a job; whether there was one.
+local function forget(job)
+  local f = call('HMGET', key('job', job), 'job_type', 'bot_id', 'key')
+  if not f[1] then return false end
+  call('DEL', key('job', job))
+  call('ZREM', prefix .. 'jobs', job)
+  call('ZREM', key('jobs-of', f[1]), job)
+  call('ZREM', key('jobs-for', f[2]), job)
+  call('ZREM', key('due', f[1]), job)
+  call('ZREM', prefix .. 'jobs-over', job)
+  if call('EXISTS', key('jobs-of', f[1])) == 0 then call('ZREM', prefix .. 'types', f[1]) end
+  if f[3] then call('HDEL', prefix .. 'keys', named(f[1], f[2], f[3])) end
+  return true
 end
 """
 
@@ -150,7 +186,7 @@ local function follow(was, again)
     local due = after(job[4])
     call('HSET', key('job', was.job), 'next_run_at', due)
     call('HINCRBY', key('job', was.job), 'version', 1)
-    list_due(was.job, was.type, job[2], due)
+    list_job(was.job, was.type, job[2], due)
   end
 end
 """

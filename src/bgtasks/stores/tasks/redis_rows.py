@@ -8,18 +8,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from itertools import batched
 from typing import Any
 from uuid import UUID
 
-from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused, RunRow, RunStatus, SessionRow
+from bgtasks.records import (
+    Answer,
+    Claimed,
+    Command,
+    CommandRow,
+    Ending,
+    JobRow,
+    Offer,
+    Refusal,
+    Refused,
+    RunRow,
+    RunStatus,
+    SessionRow,
+    Tick,
+)
 
 __all__ = [
+    "COMMAND_FIELDS",
     "JOB_FIELDS",
     "OWN_JOB_FIELDS",
     "RUN_FIELDS",
+    "Argument",
     "answered",
     "at",
+    "command_row",
     "instant",
     "job_row",
     "microseconds",
@@ -28,8 +47,11 @@ __all__ = [
     "run_row",
     "session_fields",
     "session_row",
+    "written_command",
+    "written_ending",
     "written_job",
     "written_run",
+    "written_tick",
 ]
 
 JOB_FIELDS = (
@@ -50,6 +72,17 @@ RUN_FIELDS = (
     "error_message",
 )  # fmt: skip
 """The fields of a run's hash, in the order of its row."""
+
+COMMAND_FIELDS = (
+    "id", "kind", "node_id", "subject", "arguments_json", "asked_by", "created_at", "expires_at",
+)  # fmt: skip
+"""The fields of a command's hash, in the order of its row."""
+
+ANSWER_PARTS = 5
+"""Elements of the list of a command's answers for each."""
+
+type Argument = str | int
+"""Of a script."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -86,7 +119,12 @@ def written_run(run: RunRow) -> list[str]:
     return _written(run, RUN_FIELDS)
 
 
-def _written(row: JobRow | RunRow, names: Iterable[str]) -> list[str]:
+def written_command(command: Command) -> list[str]:
+    """The fields that its sender chose with their values, one after the other."""
+    return _written(command, [each.name for each in fields(Command)])
+
+
+def _written(row: JobRow | RunRow | Command, names: Iterable[str]) -> list[str]:
     pairs: list[str] = []
     for name in names:
         value = getattr(row, name)
@@ -97,6 +135,34 @@ def _written(row: JobRow | RunRow, names: Iterable[str]) -> list[str]:
         if value is not None:
             pairs += (name, str(value))
     return pairs
+
+
+def written_tick(tick: Tick) -> Sequence[Argument]:
+    """A tick as arguments of a script."""
+    return (
+        str(tick.job_id),
+        microseconds(tick.due),
+        microseconds(tick.following),
+        tick.run_id,
+        microseconds(tick.runs_for),
+        tick.missed,
+        tick.overlap,
+        tick.attempts,
+        int(tick.late),
+    )
+
+
+def written_ending(ending: Ending) -> Sequence[Argument]:
+    """An ending as arguments of a script."""
+    return (
+        ending.run_id,
+        ending.token,
+        ending.status,
+        ending.duration_ms,
+        int(ending.again),
+        optional(ending.result_json),
+        optional(ending.error_message),
+    )
 
 
 def job_row(values: Sequence[Any]) -> JobRow:
@@ -184,14 +250,34 @@ def _names(types: Sequence[str]) -> str:
     return json.dumps(types, ensure_ascii=False)
 
 
-def session_row(values: Sequence[str]) -> SessionRow:
+def session_row(values: Sequence[Any]) -> SessionRow:
     """A session from its id, when it expires, and the values of its fields."""
-    session_id, expires_at, node_id, wired, known, snapshot = values
+    session_id, expires_at, joined_at, node_id, wired, known, snapshot = values
     return SessionRow(
         id=session_id,
         node_id=node_id,
         wired=tuple(json.loads(wired)),
         known=tuple(json.loads(known)),
         snapshot_json=snapshot,
+        joined_at=instant(joined_at),
         expires_at=instant(expires_at),
+    )
+
+
+def command_row(values: Sequence[Any]) -> CommandRow:
+    """A command from the values of `COMMAND_FIELDS` and its answers, all in one list."""
+    id_, kind, node_id, subject, arguments, asked_by, created, expires, answers = values
+    return CommandRow(
+        id=id_,
+        kind=kind,
+        node_id=node_id,
+        subject=subject,
+        arguments_json=arguments,
+        asked_by=asked_by,
+        created_at=at(created),
+        expires_at=at(expires),
+        answers=tuple(
+            Answer(session, node, at(when), done == "1", text)
+            for session, node, when, done, text in batched(answers, ANSWER_PARTS)
+        ),
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bgtasks.stores.tasks.redis_lua import CLOCK, RUNS
+from bgtasks.stores.tasks.redis_commands import TOLD
+from bgtasks.stores.tasks.redis_lua import CLOCK, JOBS, RUNS
+from bgtasks.stores.tasks.redis_requests import REQUESTS
 
 __all__ = ["BEAT", "DESCRIBE", "JOIN", "LEAVE", "SESSIONS"]
 
-# ARGV: session, its life in us, its fields
+# ARGV: session, its life in us, the version of this code, its fields
 JOIN = (
     CLOCK
     + """
-call('HSET', key('session', ARGV[1]), unpack(ARGV, 3))
+call('HSET', key('session', ARGV[1]), 'version', ARGV[3], unpack(ARGV, 4))
+call('HSETNX', key('session', ARGV[1]), 'joined_at', at)
 call('ZADD', prefix .. 'sessions', whole(now + ARGV[2]), ARGV[1])
 call('ZADD', prefix .. 'joined', 'NX', whole(call('INCR', prefix .. 'order')), ARGV[1])
 return at
@@ -34,9 +37,10 @@ SESSIONS = (
 local rows = {}
 for _, session in ipairs(call('ZRANGE', prefix .. 'joined', 0, -1)) do
   if is_alive(session) then
-    local f = call('HMGET', key('session', session), 'node_id', 'wired', 'known', 'snapshot_json')
+    local f = call('HMGET', key('session', session), 'joined_at', 'node_id', 'wired', 'known',
+      'snapshot_json')
     local expires = whole(tonumber(call('ZSCORE', prefix .. 'sessions', session)))
-    rows[#rows + 1] = {session, expires, f[1], f[2], f[3], f[4]}
+    rows[#rows + 1] = {session, expires, f[1], f[2], f[3], f[4], f[5]}
   end
 end
 return rows
@@ -71,13 +75,17 @@ end
 BEAT = (
     CLOCK
     + RUNS
+    + JOBS
+    + REQUESTS
+    + TOLD
     + _REAP
     + """
 local session, limit = ARGV[1], tonumber(ARGV[4])
 local alive = is_alive(session)
 if alive then call('ZADD', prefix .. 'sessions', whole(now + ARGV[2]), session) end
 local lost = reap()
-if not alive then return {at, 0, {}, {}, {}, lost} end
+do_what_is_requested()
+if not alive then return {at, 0, {}, {}, {}, lost, {}} end
 
 local wired, seen = {}, {}
 for _, each in ipairs(cjson.decode(call('HGET', key('session', session), 'wired') or '[]')) do
@@ -103,11 +111,15 @@ local function first(kind, most)
 end
 
 local due, offers = {}, {}
-for i, job in ipairs(first('due', whole(now + ARGV[3]))) do due[i] = job_row(job) end
+for _, job in ipairs(first('due', whole(now + ARGV[3]))) do
+  local row = job_row(job)
+  if row[1] then due[#due + 1] = row end  -- else listed by hand
+end
 for i, run in ipairs(first('offers', '+inf')) do
   offers[i] = call('HMGET', key('run', run), 'id', 'job_id', 'due', 'attempt', 'attempts')
 end
-return {at, 1, due, offers, call('ZREVRANGEBYSCORE', key('session-runs', session), '(0', '-inf'), lost}
+local unwanted = call('ZREVRANGEBYSCORE', key('session-runs', session), '(0', '-inf')
+return {at, 1, due, offers, unwanted, lost, told(session)}
 """
 )
 

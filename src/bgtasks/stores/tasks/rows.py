@@ -1,4 +1,4 @@
-"""The rows of the reference store: jobs with what is due of them, runs with how they stand."""
+"""The rows of the reference store: jobs with what is due of them, runs with how they stand, commands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from datetime import datetime
 from itertools import islice
 from uuid import UUID
 
-from bgtasks.records import JobRow, RunQuery, RunRow, RunStatus
+from bgtasks.records import (
+    EVERY_NODE,
+    Answer,
+    CommandRow,
+    JobRow,
+    RunQuery,
+    RunRow,
+    RunStatus,
+    SessionRow,
+)
 
-__all__ = ["Jobs", "Runs"]
+__all__ = ["Commands", "Jobs", "Runs"]
 
 LAST_ID = UUID(int=2**128 - 1)
 
@@ -78,11 +87,28 @@ class Jobs:
             found += due[: min(limit, bisect_right(due, (until, LAST_ID)))]
         return [self._rows[job] for _, job in sorted(found)[:limit]]
 
-    def page(self, job_type: str | None, after: UUID | None, limit: int) -> list[JobRow]:
+    def page(self, job_type: str | None, bot_id: str | None, after: UUID | None, limit: int) -> list[JobRow]:
         """Jobs by their ids."""
         begin = 0 if after is None else bisect_right(self._ids, after)
         rows = (self._rows[self._ids[place]] for place in range(begin, len(self._ids)))
-        return list(islice((row for row in rows if job_type in (None, row.job_type)), limit))
+        found = (row for row in rows if job_type in (None, row.job_type) and bot_id in (None, row.bot_id))
+        return list(islice(found, limit))
+
+    def types(self) -> dict[str, int]:
+        """How many there are of each type."""
+        return dict(sorted(Counter(row.job_type for row in self._rows.values()).items()))
+
+    def over(self, before: datetime) -> list[JobRow]:
+        """Jobs added at run time that are not due again, and began their last run before an instant."""
+        return [
+            row
+            for row in self._rows.values()
+            if not row.declared
+            and row.trigger is not None
+            and row.next_run_at is None
+            and row.last_run_at is not None
+            and row.last_run_at < before
+        ]
 
 
 class Runs:
@@ -142,6 +168,39 @@ class Runs:
         for each in unneeded:
             del self._rows[each]
         return len(unneeded)
+
+
+class Commands:
+    """Commands by id, in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, CommandRow] = {}
+
+    def keep(self, command: CommandRow) -> CommandRow:
+        """Keep a command, unless there is one of its id."""
+        return self._rows.setdefault(command.id, command)
+
+    def answer(self, command: str, answer: Answer) -> None:
+        """Keep the first answer of a session."""
+        row = self._rows.get(command)
+        if row is not None and all(each.session != answer.session for each in row.answers):
+            self._rows[command] = replace(row, answers=(*row.answers, answer))
+
+    def told(self, session: SessionRow, now: datetime) -> Iterator[CommandRow]:
+        """Those that a session is to hear of."""
+        assert session.joined_at is not None
+        for row in self._rows.values():
+            meant = row.node_id in (EVERY_NODE, session.node_id) and session.joined_at <= row.created_at
+            if meant and now < row.expires_at and all(each.session != session.id for each in row.answers):
+                yield row
+
+    def page(self, id: str | None, limit: int) -> list[CommandRow]:
+        """Commands, the latest first."""
+        return list(islice((row for row in reversed(self._rows.values()) if id in (None, row.id)), limit))
+
+    def prune(self, before: datetime) -> None:
+        """Forget those that expired before then."""
+        self._rows = {id: row for id, row in self._rows.items() if row.expires_at >= before}
 
 
 def _order(run: RunRow) -> tuple[datetime, str]:

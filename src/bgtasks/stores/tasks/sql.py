@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from sqlalchemy import (
     or_,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,6 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bgtasks.records import (
     Beat,
     Claimed,
+    Command,
+    CommandRow,
     Ending,
     JobRow,
     Offer,
@@ -34,8 +37,11 @@ from bgtasks.records import (
     RunStatus,
     SessionRow,
     Tick,
+    wanted_run,
 )
-from bgtasks.stores.tasks.sql_database import Database
+from bgtasks.stores.tasks.sql_commands import Commands
+from bgtasks.stores.tasks.sql_database import PATIENCE, Database
+from bgtasks.stores.tasks.sql_prune import prune
 from bgtasks.stores.tasks.sql_rows import RUNNING, Rows
 from bgtasks.stores.tasks.sql_tables import (
     INSTANT,
@@ -57,9 +63,6 @@ __all__ = ["SqlTaskStore"]
 TIMEOUT = 5.0
 """Seconds that a call may take."""
 
-PRUNED_AT_ONCE = 5_000
-"""Runs that one transaction forgets at most."""
-
 _CHANGEABLE = (
     *("enabled", "reason", "trigger", "interval_minutes", "anchor", "next_run_at", "config_json"),
     *("retired_at", "declared"),
@@ -67,7 +70,6 @@ _CHANGEABLE = (
 """What `change` writes of a job: neither what names it nor what runs write."""
 
 _PENDING: ColumnElement[bool] = literal_column("job_runs.status = 'pending'")
-_OVER: ColumnElement[bool] = literal_column("job_runs.status NOT IN ('pending', 'running')")
 
 
 class SqlTaskStore:
@@ -78,6 +80,9 @@ class SqlTaskStore:
     Args:
         url: `postgresql://user:password@host:5432/name` or `sqlite:///path/to/file.db`.
         timeout: Seconds that a call may take.
+        patience: Seconds that `open` may take where tables are to be made, migrated or adopted. For a large
+            application's the standard, which is as long as a scheduler waits, may be too little: open the
+            store once by itself then, with more.
 
     Raises:
         ConfigurationError: The URL cannot be read.
@@ -87,8 +92,8 @@ class SqlTaskStore:
     a later one fails.
     """
 
-    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        self._database = Database(url, timeout)
+    def __init__(self, url: str, *, timeout: float = TIMEOUT, patience: float = PATIENCE) -> None:
+        self._database = Database(url, timeout, patience)
         self._dialect = self._database.dialect
         self.name = self._database.name
 
@@ -121,20 +126,28 @@ class SqlTaskStore:
             known = sessions.c.id == session, sessions.c.expires_at > self._dialect.clock()
             lives = update(sessions).where(*known).values(expires_at=self._dialect.clock(ttl))
             row = (await connection.execute(lives.returning(*sessions.c))).mappings().one_or_none()
-            rows = Rows(connection, self._dialect)
+            rows, orders = Rows(connection, self._dialect), Commands(connection, self._dialect)
             lost = await rows.lose()
             if row is None:
                 return Beat(await rows.now(), False, lost=lost)
             me = session_of(row)
             due = self._dialect.due(me.wired, horizon, limit)
-            unwanted = select(runs.c.id).where(RUNNING, runs.c.session == session, runs.c.unwanted)
+            unwanted = select(runs.c.id, runs.c.created_at)
+            unwanted = unwanted.where(RUNNING, runs.c.session == session, runs.c.unwanted)
+            # In one statement: a beat without commands, which is nearly every one, takes no more of them.
+            both = union_all(
+                unwanted.add_columns(literal(False).label("told")),
+                orders.names(session).add_columns(literal(True)),
+            )
+            said = (await connection.execute(both.order_by("created_at", "id"))).all()
             return Beat(
                 row["expires_at"] - timedelta(seconds=ttl),
                 True,
                 tuple(job_of(each) for each in await connection.execute(due)),
                 tuple(Offer(*each) for each in await connection.execute(self._offers(me.wired, limit))),
-                tuple((await connection.execute(unwanted.order_by(runs.c.created_at, runs.c.id))).scalars()),
+                tuple(each.id for each in said if not each.told),
                 lost,
+                tuple(await orders.told(session)) if any(each.told for each in said) else (),
             )
 
         return await self._database.write(work)
@@ -270,16 +283,29 @@ class SqlTaskStore:
         return None if row is None else job_of(row)
 
     async def jobs(
-        self, *, job_type: str | None = None, after: UUID | None = None, limit: int = 100
+        self,
+        *,
+        job_type: str | None = None,
+        bot_id: str | None = None,
+        after: UUID | None = None,
+        limit: int = 100,
     ) -> Sequence[JobRow]:
         """See `TaskStore`."""
         page = select(*JOB_COLUMNS).order_by(jobs.c.id).limit(limit)
         if job_type is not None:
             page = page.where(jobs.c.job_type == job_type)
+        if bot_id is not None:
+            page = page.where(jobs.c.bot_id == bot_id)
         if after is not None:
             page = page.where(jobs.c.id > after)
         found = await self._database.read(lambda connection: connection.execute(page))
         return [job_of(row) for row in found]
+
+    async def types(self) -> Mapping[str, int]:
+        """See `TaskStore`."""
+        counted = select(jobs.c.job_type, func.count()).group_by(jobs.c.job_type).order_by(jobs.c.job_type)
+        found = await self._database.read(lambda connection: connection.execute(counted))
+        return dict([tuple(row) for row in found])
 
     async def offer(self, offer: Offer) -> bool:
         """See `TaskStore`."""
@@ -291,21 +317,39 @@ class SqlTaskStore:
             job = (await connection.execute(asked)).one_or_none()
             if job is None:
                 return False
-            run = RunRow(
-                id=offer.run_id,
-                job_id=offer.job_id,
-                job_type=job.job_type,
-                bot_id=job.bot_id,
-                status=RunStatus.PENDING,
-                due=offer.due,
-                attempt=offer.attempt,
-                attempts=offer.attempts,
-                created_at=await Rows(connection, self._dialect).now(),
-            )
+            run = wanted_run(offer, *job, await Rows(connection, self._dialect).now())
             await connection.execute(self._put_run(run))
             return True
 
         return await self._database.write(work)
+
+    async def withdraw(self, run_id: str, why: str) -> bool:
+        """See `TaskStore`."""
+
+        async def work(connection: AsyncConnection) -> bool:
+            rows = Rows(connection, self._dialect)
+            draft = await rows.for_withdrawal(run_id)
+            wanted = await draft.withdraw(run_id, why)
+            await rows.save(draft)
+            return wanted
+
+        return await self._database.write(work)
+
+    # -- commands --------------------------------------------------------------------------------
+
+    async def command(self, command: Command, ttl: float) -> CommandRow:
+        """See `TaskStore`."""
+        return await self._database.write(lambda each: Commands(each, self._dialect).keep(command, ttl))
+
+    async def answer(self, session: str, command: str, done: bool, text: str) -> None:
+        """See `TaskStore`."""
+        await self._database.write(
+            lambda each: Commands(each, self._dialect).answer(session, command, done, text)
+        )
+
+    async def commands(self, *, id: str | None = None, limit: int = 100) -> Sequence[CommandRow]:
+        """See `TaskStore`."""
+        return await self._database.read(lambda each: Commands(each, self._dialect).page(id, limit))
 
     # -- history ---------------------------------------------------------------------------------
 
@@ -341,17 +385,7 @@ class SqlTaskStore:
 
     async def prune(self, before: datetime, keep: int) -> int:
         """See `TaskStore`."""
-        latest = func.row_number().over(
-            partition_by=runs.c.job_id, order_by=(runs.c.created_at.desc(), runs.c.id.desc())
-        )
-        over = func.coalesce(runs.c.finished_at, runs.c.created_at).label("over")
-        those = select(runs.c.id, latest.label("place"), over).where(_OVER).subquery()
-        old = select(those.c.id).where(or_(those.c.place > keep, those.c.over < literal(before, INSTANT)))
-        forget = delete(runs).where(runs.c.id.in_(old.limit(PRUNED_AT_ONCE)))
-        pruned = 0
-        while count := (await self._database.write(lambda each: each.execute(forget))).rowcount:
-            pruned += count
-        return pruned
+        return await prune(self._database, before, keep)
 
 
 def _job(job: UUID) -> Select[Any]:

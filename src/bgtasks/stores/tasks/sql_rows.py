@@ -31,7 +31,7 @@ from bgtasks.stores.tasks.sql_tables import (
     sessions,
 )
 
-__all__ = ["RUNNING", "Rows"]
+__all__ = ["OPEN", "RUNNING", "Rows"]
 
 # As the indexes say it: a parameter would not be recognised.
 OPEN: ColumnElement[bool] = literal_column("job_runs.status IN ('pending', 'running')")
@@ -67,6 +67,11 @@ class Rows:
     async def for_offers(self, session: str, named: Sequence[str]) -> Draft:
         """Runs of these ids, their jobs, and what these have wanted or in progress."""
         return await self._draft(session, self._jobs_of(named), named)
+
+    async def for_withdrawal(self, named: str) -> Draft:
+        """The run of this id, its job, and what this has wanted or in progress."""
+        found = await self._jobs(self._jobs_of([named]))
+        return Draft(await self.now(), found, await self._about([named], found))
 
     async def for_endings(self, named: Sequence[str]) -> Draft:
         """Runs of these ids, and their jobs."""
@@ -129,11 +134,13 @@ class Rows:
         row = (await asks(self._session(session))).mappings().one_or_none()
         known: SessionRow | None = None if row is None else session_of(row)
         at: datetime = _BEGINNING if row is None else row["at"]
-        of = [job.id for job in found]
-        both = union_all(
-            _runs(self._dialect.among(runs.c.id, named)), _runs(self._dialect.among(runs.c.job_id, of), OPEN)
-        )
-        return Draft(at, found, [run_of(each) for each in await asks(both)], known)
+        return Draft(at, found, await self._about(named, found), known)
+
+    async def _about(self, named: Sequence[str], of: Sequence[JobRow]) -> list[RunRow]:
+        """Runs of these ids, and those of these jobs that are wanted or in progress."""
+        open_ones = self._dialect.among(runs.c.job_id, [job.id for job in of]), OPEN
+        both = union_all(_runs(self._dialect.among(runs.c.id, named)), _runs(*open_ones))
+        return [run_of(each) for each in await self._connection.execute(both)]
 
     def _session(self, session: str) -> Select[Any]:
         asked = select(sessions, self._dialect.clock().label("at")).where(sessions.c.id == session)

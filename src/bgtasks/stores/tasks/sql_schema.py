@@ -8,20 +8,24 @@ UPDATE scheduled_jobs SET next_run_at = datetime('now') WHERE id = '…';    -- 
 INSERT INTO scheduled_jobs (job_type, interval_minutes) VALUES ('tidy', 30);
 ```
 
+Tables of these names that an application has kept itself are adopted: see `sql_adopt`.
+
 In SQLite an instant is text in UTC. Whatever form of it SQLite's date functions understand may be written
 to `next_run_at`; the database itself brings it into the one that sorts, and refuses what is none.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bgtasks.errors import UnsuitableServer
+from bgtasks.stores.tasks.sql_adopt import Adoption
 
-__all__ = ["MIGRATIONS", "Migration", "migrate"]
+__all__ = ["MIGRATIONS", "Migration", "is_of_now", "migrate"]
 
 
 class Migration(NamedTuple):
@@ -152,62 +156,119 @@ MIGRATIONS: tuple[Migration, ...] = (
                 BEGIN UPDATE scheduled_jobs SET next_run_at = {_AS_SORTED} WHERE rowid = new.rowid; END""",
         ),
     ),
+    Migration(
+        both=(
+            "CREATE INDEX scheduled_jobs_of_bot ON scheduled_jobs (bot_id, id)",
+            """CREATE TABLE bgtasks_commands (
+                id {text} NOT NULL PRIMARY KEY,
+                kind TEXT NOT NULL,
+                node_id TEXT NOT NULL DEFAULT '*',
+                subject TEXT NOT NULL DEFAULT '',
+                arguments_json TEXT NOT NULL DEFAULT '{{}}',
+                asked_by TEXT NOT NULL DEFAULT '',
+                created_at {instant} NOT NULL,
+                expires_at {instant} NOT NULL
+            )""",
+            "CREATE INDEX bgtasks_commands_by_time ON bgtasks_commands (created_at, id)",
+            "CREATE INDEX bgtasks_commands_by_end ON bgtasks_commands (expires_at)",
+            """CREATE TABLE bgtasks_command_answers (
+                command {text} NOT NULL,
+                session {text} NOT NULL,
+                node_id TEXT NOT NULL,
+                at {instant} NOT NULL,
+                done BOOLEAN NOT NULL,
+                text TEXT NOT NULL,
+                PRIMARY KEY (command, session)
+            )""",
+        ),
+    ),
 )
 """The first makes version 1 of nothing, the next 2 of that. One that was released is never changed."""
 
-_OURS = ("scheduled_jobs", "job_runs", "bgtasks_sessions")
+_OURS = (
+    *("scheduled_jobs", "job_runs", "bgtasks_sessions"),
+    *("bgtasks_commands", "bgtasks_command_answers"),
+)
 
-_TABLES = {
-    "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+_HAVE = {
+    "postgresql": (
+        "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        " UNION ALL SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()"
+    ),
+    "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'index')",
 }
+
+_INDEXES = re.compile(r"CREATE INDEX (\w+)")
 
 _LOCK = "SELECT pg_advisory_xact_lock(7091857233641)"
 """One process at a time migrates a PostgreSQL database; any number that nobody else uses."""
 
 
-async def migrate(connection: AsyncConnection, name: str) -> None:
+async def is_of_now(connection: AsyncConnection) -> bool:
+    """Whether the database is of the last version, so that there is nothing to be done."""
+    have = await _have(connection)
+    return "bgtasks_schema" in have and await _version(connection) == len(MIGRATIONS)
+
+
+async def migrate(connection: AsyncConnection, name: str) -> str | None:
     """Bring the database to the last version, within the transaction that has begun.
 
     Args:
         connection: In a transaction that may write.
         name: What the database is called in messages.
 
+    Returns:
+        What was adopted, in a sentence, if anything.
+
     Raises:
         UnsuitableServer: A newer version wrote it, or somebody else did.
     """
-    kind = connection.dialect.name
-    if kind == "postgresql":
+    if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(_LOCK)
-    have = set((await connection.exec_driver_sql(_TABLES[kind])).scalars())
-    version = await _version(connection, have, name)
+    have = await _have(connection)
+    if "bgtasks_schema" not in have:
+        return await _begin(connection, have, name)
+    version = await _version(connection)
     if version > len(MIGRATIONS):
         raise UnsuitableServer(
             f"store: {name} was written by a newer bgtasks (version {version} of its tables; this one knows "
             f"{len(MIGRATIONS)}): upgrade bgtasks here, or give it a database of its own"
         )
-    if version == len(MIGRATIONS):
-        return
+    await _bring(connection, version)
+    return None
+
+
+async def _begin(connection: AsyncConnection, have: set[str], name: str) -> str | None:
+    """Make our tables, from those of an application if there are such."""
+    made = [index for each in MIGRATIONS for line in each.both for index in _INDEXES.findall(line)]
+    adoption = None
+    if any(table in have for table in _OURS):
+        adoption = await Adoption.of(connection, have, (*_OURS, *made), name)
+        await adoption.put_aside()
+    await connection.exec_driver_sql("CREATE TABLE bgtasks_schema (version INTEGER NOT NULL)")
+    await connection.exec_driver_sql("INSERT INTO bgtasks_schema (version) VALUES (0)")
+    await _bring(connection, 0)
+    return None if adoption is None else await adoption.copy()
+
+
+async def _bring(connection: AsyncConnection, version: int) -> None:
+    """Make the last version of this one."""
+    kind = connection.dialect.name
     for migration in MIGRATIONS[version:]:
         for statement in migration.both:
             await connection.exec_driver_sql(statement.format(**_WORDS[kind]))
         for statement in migration.sqlite if kind == "sqlite" else ():
             await connection.exec_driver_sql(statement)
-    await connection.execute(
-        text("UPDATE bgtasks_schema SET version = :version"), {"version": len(MIGRATIONS)}
-    )
+    last = text("UPDATE bgtasks_schema SET version = :version")
+    await connection.execute(last, {"version": len(MIGRATIONS)})
 
 
-async def _version(connection: AsyncConnection, have: set[str], name: str) -> int:
-    """The version of what is there; 0 of nothing, with a place to write the next."""
-    if "bgtasks_schema" in have:
-        found = (await connection.exec_driver_sql("SELECT max(version) FROM bgtasks_schema")).scalar_one()
-        return int(found or 0)
-    if taken := [table for table in _OURS if table in have]:
-        raise UnsuitableServer(
-            f"store: {name} has a table {taken[0]} that bgtasks did not make: rename it, or give bgtasks a "
-            f"database of its own"
-        )
-    await connection.exec_driver_sql("CREATE TABLE bgtasks_schema (version INTEGER NOT NULL)")
-    await connection.exec_driver_sql("INSERT INTO bgtasks_schema (version) VALUES (0)")
-    return 0
+async def _have(connection: AsyncConnection) -> set[str]:
+    """The names of tables and indexes."""
+    return set((await connection.exec_driver_sql(_HAVE[connection.dialect.name])).scalars())
+
+
+async def _version(connection: AsyncConnection) -> int:
+    """The version of what is there; 0 of nothing."""
+    found = (await connection.exec_driver_sql("SELECT max(version) FROM bgtasks_schema")).scalar_one()
+    return int(found or 0)

@@ -28,12 +28,16 @@ from sqlalchemy import (
 )
 
 from bgtasks.connect import encodable
-from bgtasks.records import JobRow, RunRow, RunStatus, SessionRow
+from bgtasks.records import Answer, Command, JobRow, RunRow, RunStatus, SessionRow
 
 __all__ = [
+    "ANSWER_COLUMNS",
     "INSTANT",
     "JOB_COLUMNS",
     "RUN_COLUMNS",
+    "Plain",
+    "answers",
+    "commands",
     "job_of",
     "job_values",
     "jobs",
@@ -178,13 +182,36 @@ sessions = Table(
     Column("expires_at", INSTANT),
 )
 
+commands = Table(
+    "bgtasks_commands",
+    _tables,
+    *(Column(each.name, Plain, primary_key=each.name == "id") for each in fields(Command)),
+    Column("created_at", INSTANT),
+    Column("expires_at", INSTANT),
+)
+
+answers = Table(
+    "bgtasks_command_answers",
+    _tables,
+    Column("command", Plain, primary_key=True),
+    Column("session", Plain, primary_key=True),
+    Column("node_id", Plain),
+    Column("at", INSTANT),
+    Column("done", Boolean),
+    Column("text", Plain),
+)
+
 _JOB, _RUN, _SESSION = ([each.name for each in fields(row)] for row in (JobRow, RunRow, SessionRow))
+_KEPT_OF_A_SESSION = ("joined_at", "expires_at")
 
 JOB_COLUMNS: Sequence[Column[Any]] = [jobs.c[name] for name in _JOB]
 """What a `JobRow` is made of, in its order."""
 
 RUN_COLUMNS: Sequence[Column[Any]] = [runs.c[name] for name in _RUN]
 """What a `RunRow` is made of, in its order."""
+
+ANSWER_COLUMNS: Sequence[Column[Any]] = [answers.c[name] for name in Answer._fields]
+"""What an `Answer` is made of, in its order."""
 
 
 def job_of(row: Sequence[Any]) -> JobRow:
@@ -215,4 +242,4 @@ def session_of(row: RowMapping) -> SessionRow:
 
 def session_values(session: SessionRow) -> dict[str, Any]:
     """What a session says of itself, as its row."""
-    return {name: getattr(session, name) for name in _SESSION if name != "expires_at"}
+    return {name: getattr(session, name) for name in _SESSION if name not in _KEPT_OF_A_SESSION}

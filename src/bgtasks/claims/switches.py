@@ -1,0 +1,104 @@
+"""Jobs that are paused and resumed for all nodes, in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from bgtasks.claims.ask import Ask
+from bgtasks.claims.book import Book
+from bgtasks.claims.plan import plan
+from bgtasks.claims.session import Session
+from bgtasks.contracts import TaskStore
+from bgtasks.errors import InvalidTrigger
+from bgtasks.policies import CatchUp
+from bgtasks.records import JobRow, RunRow, skipped_run
+from bgtasks.run import NewRunId
+from bgtasks.trigger_text import read_trigger
+
+__all__ = ["Switches", "switched"]
+
+
+async def switched(
+    store: TaskStore,
+    ask: Ask,
+    id: UUID,
+    paused: str | None,
+    now: Callable[[], datetime],
+    new_run_id: NewRunId,
+) -> JobRow | None:
+    """Pause a job and say why, or resume it; as it is then. None if there is no such job.
+
+    What came due in a pause is not caught up with, and is written down as skipped. A plain interval, which
+    has one due instant and no more, is due at once.
+
+    Raises:
+        BgTasksError: The store does not answer.
+    """
+    while (row := await ask(store.job(id))) is not None:
+        if row.enabled == (paused is None) and row.reason == (paused or ""):
+            return row
+        change, passed = replace(row, enabled=paused is None, reason=paused or ""), None
+        if paused is None and not row.enabled and row.interval_minutes is None:
+            following, passed = _resumed(row, now(), new_run_id())
+            change = replace(change, next_run_at=following)
+        kept = await ask(store.change(change))
+        if kept is not None:  # else somebody else changed it: look again
+            if passed is not None:
+                await ask(store.skip(passed))
+            return kept
+    return None
+
+
+def _resumed(row: JobRow, now: datetime, run_id: str) -> tuple[datetime | None, RunRow | None]:
+    """When a job is due after a pause, and what is written down of the ticks that passed in it.
+
+    Of a trigger that only other code knows, what was due stays so, and is caught up with by its policy.
+    """
+    due = row.next_run_at
+    if due is None or due > now:
+        return due, None
+    try:
+        planned = plan(read_trigger(row.trigger or ""), CatchUp.ONE, due, now, row.anchor)
+    except InvalidTrigger:
+        return due, None
+    ticks = f"{planned.ticks + 1} ticks" if planned.ticks else "a tick"
+    why = f"{ticks} passed while it was paused: {row.reason or 'by hand'}"
+    return planned.following, skipped_run(row, run_id, due, now, why)
+
+
+class Switches:
+    """Pauses and resumptions that the store is to be told of."""
+
+    def __init__(self, session: Session, book: Book, new_run_id: NewRunId) -> None:
+        self._session = session
+        self._book = book
+        self._new_run_id = new_run_id
+        self._wanted: dict[UUID, str | None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._wanted)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self._wanted
+
+    def want(self, job: UUID, paused: str | None) -> None:
+        """Pause it for this reason, or with None resume it."""
+        self._wanted[job] = paused
+
+    async def tell_next(self) -> None:
+        """Tell of the next one.
+
+        Raises:
+            BgTasksError: The store does not answer.
+        """
+        id, paused = next(iter(self._wanted.items()))
+        row = await switched(
+            self._session.store, self._session.ask, id, paused, self._book.now, self._new_run_id
+        )
+        if id in self._wanted and self._wanted[id] == paused:
+            del self._wanted[id]
+            if row is not None and (job := self._book.jobs.get(id)) is not None:
+                self._book.see(job, row)
