@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bgtasks.clock import Clock, SystemClock
 from bgtasks.contracts import TaskStore
@@ -16,6 +16,9 @@ from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.spec import Scope
 from bgtasks.triggers import Interval
 from bgtasks.wiring import Decision, Wiring, further, select
+
+if TYPE_CHECKING:
+    from bgtasks.claims import Retention
 
 __all__ = ["build_scheduler"]
 
@@ -33,6 +36,7 @@ def build_scheduler(
     resources: Mapping[str, Any] | None = None,
     store: TaskStore | str | None = None,
     node_id: str = "",
+    retention: Retention | None = None,
     clock: Clock | None = None,
     bus: EventBus | None = None,
     random: Random | None = None,
@@ -56,8 +60,9 @@ def build_scheduler(
         registry: The specs to consider; by default the module-level registry after `discover()`, that is
             the built-in tasks, those of entry points, and the program's own.
         resources: Further resources by name, for tasks that say `requires=("name",)`.
-        store: See `BackgroundScheduler`, as `node_id`; or a URL: `memory://`, `redis://…`, `sqlite:///path`,
-            `postgresql://…`.
+        store: See `BackgroundScheduler`, as `node_id` and `retention`; or a URL: `memory://`, `redis://…`,
+            `sqlite:///path`, `postgresql://…`. Without one it is kept in the given `redis`, unless there is a
+            `clock` of its own, which a server does not follow.
         clock: See `BackgroundScheduler`, as `bus`, `random`, `stop_timeout`, `max_concurrent`, `group_limits`
             and `stall_after`.
 
@@ -71,11 +76,14 @@ def build_scheduler(
     if registry is None:
         registry = default_registry
         registry.discover()
+    real = clock is None or isinstance(clock, SystemClock)
     clock = clock or SystemClock()
     given = {"redis": redis, "kg_manager": kg_manager, "openrouter": openrouter, "bot_runner": bot_runner}
-    wiring = Wiring({"clock": clock, **given, **further(resources)}, config, claims=store is not None)
-    if isinstance(store, str):
+    if store is None and redis is not None and real:  # the time of a store in Redis is the server's
+        store = _in_redis(redis, config)
+    elif isinstance(store, str):
         store = _opened(store, config, clock)
+    wiring = Wiring({"clock": clock, **given, **further(resources)}, config, claims=store is not None)
     scheduler = BackgroundScheduler(
         clock=clock,
         bus=bus,
@@ -87,6 +95,7 @@ def build_scheduler(
         unavailable=_redis_outages() if redis or kg_manager else None,
         store=store,
         node_id=node_id,
+        retention=retention,
     )
     left_out = select(registry, only, exclude)
     for spec in registry:
@@ -100,10 +109,21 @@ def build_scheduler(
     return scheduler
 
 
+def _in_redis(redis: Any, config: Any) -> TaskStore | None:
+    """A store in the server of a client of redis-py; what else a host calls `redis` only it knows."""
+    from bgtasks.stores import task_store  # composition: a client becomes a store
+
+    return task_store(redis, namespace=_namespace(config)) if hasattr(redis, "connection_pool") else None
+
+
 def _opened(url: str, config: Any, clock: Clock) -> TaskStore:
     from bgtasks.stores import task_store  # composition: a URL becomes a store
 
-    return task_store(url, namespace=getattr(config, "namespace", "bgtasks"), clock=clock)
+    return task_store(url, namespace=_namespace(config), clock=clock)
+
+
+def _namespace(config: Any) -> str:
+    return str(getattr(config, "namespace", "bgtasks"))
 
 
 def _redis_outages() -> Unavailable:

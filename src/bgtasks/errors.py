@@ -9,6 +9,7 @@ BgTasksError
 │   └── InvalidSetting                      an environment variable or `.env` entry
 ├── UnknownTask (LookupError)               a name that no task has
 ├── UnknownJob (LookupError)                an id that no job in the store has
+├── UnknownNode (LookupError)               a name that no process has which is alive
 ├── MissingExtra (ImportError)              an optional dependency is not installed
 ├── ResourceUnavailable (ConnectionError)   a server does not answer (now)
 ├── UnsuitableServer                        a server answers but cannot serve us
@@ -44,6 +45,7 @@ __all__ = [
     "NotLeader",
     "ResourceUnavailable",
     "UnknownJob",
+    "UnknownNode",
     "UnknownTask",
     "UnsuitableServer",
     "nearest",
@@ -102,6 +104,16 @@ class UnknownJob(BgTasksError, LookupError):
 
     def __init__(self, id: object) -> None:
         super().__init__(f"no job has the id {id}: it was removed, or never added (bgtasks jobs lists them)")
+
+
+class UnknownNode(BgTasksError, LookupError):
+    """No node that is alive is called so."""
+
+    def __init__(self, name: str, alive: Iterable[str]) -> None:
+        names = sorted(set(alive))
+        known = f"alive: {', '.join(names)}" if names else "none is alive"
+        super().__init__(f'no node called "{name}" is alive to be told: {known}')
+        self.name = name
 
 
 class MissingExtra(BgTasksError, ImportError):

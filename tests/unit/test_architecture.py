@@ -29,6 +29,7 @@ FLOORS = {
     "decorators": 1,
     "roll": 1,
     "node_state": 1,
+    "nodes": 2,
     "wiring": 1,
     "run": 1,
     "runner": 1,

@@ -17,20 +17,25 @@ _REDIS = ("redis", "rediss", "unix")
 _SQL = ("sqlite", "postgresql", "postgres")
 
 
-def task_store(url: str, *, namespace: str = "bgtasks", clock: Clock | None = None) -> TaskStore:
+def task_store(where: Any, *, namespace: str = "bgtasks", clock: Clock | None = None) -> TaskStore:
     """Where the claims, jobs and runs of cluster tasks are kept. Connects to nothing yet.
 
     Args:
-        url: `memory://` (this process alone), `redis://…` (`rediss://`, `unix://`), `sqlite:///path/to/file.db`
-            or `postgresql://user:password@host/name`.
+        where: `memory://` (this process alone), `redis://…` (`rediss://`, `unix://`), `sqlite:///path/to/file.db`
+            or `postgresql://user:password@host/name`; or an asyncio client of redis-py, for its server.
         namespace: What every key in Redis begins with.
         clock: Where the time of a store in memory comes from.
 
     Raises:
         ConfigurationError: The URL is none of these, or cannot be read.
         MissingExtra: SQLite or PostgreSQL without the extra `sql`.
+        UnsuitableServer: It is a client of Redis Cluster.
     """
-    scheme = urlsplit(url).scheme.partition("+")[0]
+    if not isinstance(where, str):
+        from bgtasks.stores.tasks.redis import RedisTaskStore
+
+        return RedisTaskStore(where, namespace)
+    scheme = urlsplit(where).scheme.partition("+")[0]
     if scheme == "memory":
         from bgtasks.stores.tasks.memory import MemoryTaskStore
 
@@ -39,15 +44,15 @@ def task_store(url: str, *, namespace: str = "bgtasks", clock: Clock | None = No
         from bgtasks.connect import open_redis
         from bgtasks.stores.tasks.redis import RedisTaskStore
 
-        return RedisTaskStore(open_redis(url), namespace)
+        return RedisTaskStore(open_redis(where), namespace)
     if scheme in _SQL:
         try:
             from bgtasks.stores.tasks.sql import SqlTaskStore
         except ImportError as error:
             raise MissingExtra(f"a store in {scheme}", "sql") from error
-        return SqlTaskStore(url)
+        return SqlTaskStore(where)
     raise ConfigurationError(
-        f"{redact(url)} is no store: give memory://, redis://host:6379/0, sqlite:///path/to/file.db or "
+        f"{redact(where)} is no store: give memory://, redis://host:6379/0, sqlite:///path/to/file.db or "
         f"postgresql://user:password@host/name"
     )
 
