@@ -267,6 +267,7 @@ class Claimed(NamedTuple):
 
     Attributes:
         token: Larger than that of any run of the job before.
+        config_json: The job's, at the moment of the claim.
     """
 
     run_id: str
@@ -274,6 +275,7 @@ class Claimed(NamedTuple):
     due: datetime
     attempt: int
     token: int
+    config_json: str = "{}"
 
 
 class Refusal(StrEnum):

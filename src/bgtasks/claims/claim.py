@@ -40,17 +40,29 @@ class Claim:
             a run which was given up for dead must not make.
         source: What the tokens belong to, for `FencedRedis` and `FencedGraph`: `claim:<task>`.
         attempt: Which start of this tick it is, from 1.
+        config_json: The job's config, as it was when the run was claimed.
         session: The session that made it.
         given_up: Nobody is to have it in place of this run.
     """
 
-    __slots__ = ("_desk", "attempt", "given_up", "job_id", "run_id", "session", "source", "token")
+    __slots__ = (
+        "_desk",
+        "attempt",
+        "config_json",
+        "given_up",
+        "job_id",
+        "run_id",
+        "session",
+        "source",
+        "token",
+    )
 
     def __init__(self, claimed: Claimed, source: str, session: str, desk: _Desk) -> None:
         self.run_id = claimed.run_id
         self.job_id: UUID = claimed.job_id
         self.token = claimed.token
         self.attempt = claimed.attempt
+        self.config_json = claimed.config_json
         self.source = source
         self.session = session
         self.given_up = False

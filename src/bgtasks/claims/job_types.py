@@ -17,6 +17,7 @@ from bgtasks.errors import InvalidTask, InvalidTrigger
 from bgtasks.job import Job
 from bgtasks.policies import Policy
 from bgtasks.records import EVERY_BOT, JobRow
+from bgtasks.run import current_run
 from bgtasks.spec import JobSpec, Spec, TaskFunction, TaskSpec, parameters
 from bgtasks.triggers import Once
 
@@ -67,15 +68,15 @@ class JobType:
         takes_job = isinstance(spec, JobSpec) and any(each.name == "job" for each in parameters(spec.func))
         return JobType(spec.name, spec.func, kwargs, spec.policy, takes_job)
 
-    async def run(self, row: JobRow) -> Any:
-        """One run of a job.
+    async def run(self, row: JobRow, config_json: str) -> Any:
+        """One run of a job with this config.
 
         Raises:
             InvalidTask: Its config is no JSON, or nothing reads it.
         """
         if self.takes_job:
-            return await self.func(**self.kwargs, job=_scheduled(row))
-        if row.config_json.strip() not in ("", "{}", "null"):
+            return await self.func(**self.kwargs, job=_scheduled(row, config_json))
+        if config_json.strip() not in ("", "{}", "null"):
             raise InvalidTask(
                 f'the job {row.id} has a config, which "{self.name}" does not read: give it a parameter "job"'
             )
@@ -152,16 +153,18 @@ def _name(row: JobRow) -> str:
 
 def _runs(kind: JobType, id: UUID, book: Book) -> TaskFunction:
     async def run() -> Any:
-        row = stored(book.jobs[id]).row
+        row, run = stored(book.jobs[id]).row, current_run.get()
         assert row is not None
-        return await kind.run(row)
+        assert run is not None
+        assert run.claim is not None
+        return await kind.run(row, run.claim.config_json)
 
     return run
 
 
-def _scheduled(row: JobRow) -> ScheduledJob:
+def _scheduled(row: JobRow, config_json: str) -> ScheduledJob:
     try:
-        config = json.loads(row.config_json or "{}")
+        config = json.loads(config_json or "{}")
     except ValueError as error:
         raise InvalidTask(f"the config_json of the job {row.id} is no JSON: {error}") from error
     return ScheduledJob(id=row.id, job_type=row.job_type, bot_id=row.bot_id, key=row.key, config=config)

@@ -130,7 +130,7 @@ class MemoryTaskStore:
         if job is None:
             return Refused(tick.job_id, Refusal.GONE)
         if (known := self._runs.get(tick.run_id)) is not None and _is_doing(session, known):
-            return _claimed(known)  # asked again by who lost the answer
+            return _claimed(known, job)  # asked again by who lost the answer
         if self._alive(session) is None:
             return Refused(job.id, Refusal.NO_SESSION, job.next_run_at)
         if not job.enabled:
@@ -183,7 +183,7 @@ class MemoryTaskStore:
                 started_at=now,
             )
         )
-        return _claimed(started)
+        return _claimed(started, job)
 
     async def accept(self, session: str, offers: Sequence[tuple[str, bool]]) -> Sequence[Claimed | Refused]:
         """See `TaskStore`."""
@@ -195,7 +195,7 @@ class MemoryTaskStore:
         if run is None or job is None:
             return Refused(NO_JOB if run is None else run.job_id, Refusal.GONE)
         if _is_doing(session, run):
-            return _claimed(run)
+            return _claimed(run, job)
         if self._alive(session) is None:
             return Refused(job.id, Refusal.NO_SESSION, job.next_run_at)
         if run.status is not RunStatus.PENDING:
@@ -379,8 +379,8 @@ def _is_doing(session: str, run: RunRow) -> bool:
     return run.session == session and run.status is RunStatus.RUNNING
 
 
-def _claimed(run: RunRow) -> Claimed:
-    return Claimed(run.id, run.job_id, run.due, run.attempt, run.token)
+def _claimed(run: RunRow, job: JobRow) -> Claimed:
+    return Claimed(run.id, run.job_id, run.due, run.attempt, run.token, job.config_json)
 
 
 def _after_interval(job: JobRow, now: datetime) -> datetime | None:

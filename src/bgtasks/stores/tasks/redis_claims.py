@@ -13,6 +13,10 @@ local node = alive and call('HGET', key('session', session), 'node_id')
 
 local function refused(why, job, due, run) return {why, job, due, run or ''} end
 
+local function claimed(run, job, due, attempt, token)
+  return {'claimed', run, job, due, attempt, token, call('HGET', key('job', job), 'config_json') or '{}'}
+end
+
 -- Token, beginning and next due instant of a job whose run starts; a plain interval is due after its end.
 local function starts(job, due)
   local token = whole(math.max((tonumber(job.token) or 0) + 1, now))
@@ -56,7 +60,7 @@ local function claim(id, due, following, run, runs_for, missed, overlap, attempt
   if not f[1] then return refused('gone', id, '') end
   local known = call('HMGET', key('run', run), 'session', 'job_id', 'due', 'attempt', 'token', 'status')
   if known[1] == session and known[6] == 'running' then
-    return {'claimed', run, known[2], known[3], known[4], known[5]}
+    return claimed(run, known[2], known[3], known[4], known[5])
   end
   local job = {job = id, type = f[1], bot = f[2], enabled = f[3], minutes = f[5], token = f[6]}
   local seen = f[4] or ''
@@ -93,7 +97,7 @@ local function claim(id, due, following, run, runs_for, missed, overlap, attempt
   write(run, job, 'running', runs_for, '1', attempts,
     'session', session, 'node_id', node, 'token', token, 'started_at', at)
   goes(run, id)
-  return {'claimed', run, id, runs_for, '1', token}
+  return claimed(run, id, runs_for, '1', token)
 end
 
 local answers = {}
@@ -114,7 +118,7 @@ local function accept(run, beside)
   local f = call('HMGET', key('job', was.job), 'id', 'enabled', 'next_run_at', 'interval_minutes', 'token')
   if not f[1] then return refused('gone', was.job, '') end
   if was.session == session and was.status == 'running' then
-    return {'claimed', run, was.job, was.due, was.attempt, was.token}
+    return claimed(run, was.job, was.due, was.attempt, was.token)
   end
   local due = f[3] or ''
   if not alive then return refused('no session', was.job, due) end
@@ -129,7 +133,7 @@ local function accept(run, beside)
   call('HSET', key('run', run), 'status', 'running', 'session', session, 'node_id', node, 'token', token,
     'started_at', at)
   goes(run, was.job)
-  return {'claimed', run, was.job, was.due, was.attempt, token}
+  return claimed(run, was.job, was.due, was.attempt, token)
 end
 
 local answers = {}

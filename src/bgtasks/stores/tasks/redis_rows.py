@@ -225,12 +225,12 @@ def offered(values: Sequence[str]) -> Offer:
 def answered(values: Sequence[str]) -> Claimed | Refused:
     """What a script said to a claim.
 
-    Either "claimed" with the run's id, job, instant, attempt and token; or why not, with the job, when it is
-    due by now, and the run that was written down.
+    Either "claimed" with the run's id, job, instant, attempt, token and config; or why not, with the job,
+    when it is due by now, and the run that was written down.
     """
     if values[0] == "claimed":
-        _, run_id, job_id, due, attempt, token = values
-        return Claimed(run_id, UUID(job_id), at(due), int(attempt), int(token))
+        _, run_id, job_id, due, attempt, token, config = values
+        return Claimed(run_id, UUID(job_id), at(due), int(attempt), int(token), config)
     why, job_id, due, run_id = values
     return Refused(UUID(job_id) if job_id else NO_JOB, Refusal(why), instant(due), run_id or None)
 
