@@ -35,6 +35,7 @@ __all__ = [
     "minutes",
     "parameters",
     "place",
+    "promises_counts",
     "seconds",
 ]
 
@@ -275,6 +276,14 @@ def delay(task: str, label: str, value: Interval) -> float:
 def place(func: Any) -> str:
     """Where a function was written, for error messages: its module and qualified name."""
     return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', repr(func))}"
+
+
+def promises_counts(func: TaskFunction) -> bool:
+    """Whether its annotation says that it returns a mapping, as of names to counts, and not maybe None."""
+    said = getattr(func, "__annotations__", {}).get("return")
+    text = said if isinstance(said, str) else getattr(said, "__name__", "")
+    root = text.partition("[")[0].rpartition(".")[2]
+    return root in ("dict", "Dict", "Mapping", "Counter") and "None" not in text
 
 
 def parameters(func: TaskFunction) -> list[inspect.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from bgtasks import Every, days, hours, minutes, seconds
 from bgtasks.errors import InvalidTask, InvalidTrigger
 from bgtasks.policies import POLICY
-from bgtasks.spec import RESOURCES, FromConfig, Scope, TaskSpec, WorkerSpec, parameters
+from bgtasks.spec import RESOURCES, FromConfig, Scope, TaskSpec, WorkerSpec, parameters, promises_counts
 
 
 async def nothing() -> None: ...
@@ -174,3 +175,29 @@ def test_a_worker_that_would_be_restarted_without_a_pause_is_refused(delay: floa
 )
 def test_an_interval_from_config_says_its_unit(unit: Any, size: float) -> None:
     assert unit("lint_interval") == FromConfig("lint_interval", size)
+
+
+async def _counts() -> dict[str, int]:
+    return {}
+
+
+async def _mapping() -> Mapping[str, int]:
+    return {}
+
+
+async def _nothing() -> None: ...
+
+
+async def _maybe() -> dict[str, int] | None: ...
+
+
+async def nothing_said():  # type: ignore[no-untyped-def]
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("func", "promised"),
+    [(_counts, True), (_mapping, True), (_nothing, False), (nothing_said, False), (_maybe, False)],
+)
+def test_an_annotation_promises_counts(func: Any, promised: bool) -> None:
+    assert promises_counts(func) is promised

@@ -39,7 +39,7 @@ from bgtasks.outcomes import Cancelled, Deferred, Outcome, Skipped
 from bgtasks.policies import CatchUp, Overlap
 from bgtasks.records import Beat, Claimed, JobRow
 from bgtasks.run import NewRunId, run_ids
-from bgtasks.spec import Spec
+from bgtasks.spec import Spec, promises_counts
 
 if TYPE_CHECKING:
     from bgtasks.dispatcher import Dispatcher
@@ -282,7 +282,8 @@ class Desk:
         here = job is not None and self._dispatcher.admits and self.holds(claim)
         if not seconds and not here and isinstance(outcome, Skipped):  # another may have what was not begun
             outcome = Cancelled(outcome.reason)
-        self._endings.add(claim, outcome, seconds)
+        counts = job is not None and promises_counts(job.func)
+        self._endings.add(claim, outcome, seconds, counts=counts)
         if not isinstance(outcome, Deferred) or outcome.resource is None:
             self._offers.reached(claim.job_id)
         elif job is not None and self._loop is not None:

@@ -16,6 +16,9 @@ __all__ = ["Endings", "ending"]
 LONGEST = 4_000
 """Characters of a result, or of a reason, that are kept."""
 
+EMPTY = "empty: it promised counts, and returned none"
+"""Why a run that went well is looked at all the same."""
+
 
 class Endings:
     """Ends of runs that the store is to be told of."""
@@ -27,9 +30,9 @@ class Endings:
     def __bool__(self) -> bool:
         return bool(self._open)
 
-    def add(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        """The run of a claim is over."""
-        self._open[claim.run_id] = ending(claim, outcome, seconds)
+    def add(self, claim: Claim, outcome: Outcome, seconds: float, *, counts: bool = False) -> None:
+        """The run of a claim is over; whether it promised to return `counts`."""
+        self._open[claim.run_id] = ending(claim, outcome, seconds, counts=counts)
 
     def clear(self) -> None:
         """Tell of none: their runs are found lost."""
@@ -47,12 +50,14 @@ class Endings:
             del self._open[run_id]
 
 
-def ending(claim: Claim, outcome: Outcome, seconds: float) -> Ending:
+def ending(claim: Claim, outcome: Outcome, seconds: float, *, counts: bool = False) -> Ending:
     """What a store keeps of an outcome. A run that was cut short is to be offered again."""
     status, result, why, again = RunStatus.SUCCESS, None, None, False
     match outcome:
         case Done(value):
             result = _json(value)
+            if counts and not value and not isinstance(value, int):
+                why = EMPTY
         case Skipped(reason):
             status, why = RunStatus.SKIPPED, reason
         case Deferred(reason):

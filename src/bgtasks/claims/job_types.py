@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -152,6 +153,7 @@ def _name(row: JobRow) -> str:
 
 
 def _runs(kind: JobType, id: UUID, book: Book) -> TaskFunction:
+    @wraps(kind.func)
     async def run() -> Any:
         row, run = stored(book.jobs[id]).row, current_run.get()
         assert row is not None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from tests.support.task_cluster import Cluster
 
-from bgtasks import Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
+from bgtasks import Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut, background_task
 from bgtasks.claims.claim import Claim
-from bgtasks.claims.ending import LONGEST, ending
+from bgtasks.claims.ending import EMPTY, LONGEST, ending
 from bgtasks.outcomes import Missed
 from bgtasks.records import Claimed, Ending, RunStatus
 
@@ -53,6 +55,34 @@ class TestAnOutcome:
         why = ending(claim, Failed(ValueError("x" * 10_000)), 0.0).error_message
         assert why is not None
         assert len(why) == LONGEST
+
+
+class TestARunThatPromisedCounts:
+    @pytest.mark.parametrize("value", [None, {}])
+    def test_and_returned_none_is_marked_empty(self, claim: Claim, value: Any) -> None:
+        said = ending(claim, Done(value), 0.0, counts=True)
+        assert (said.status, said.error_message) == (RunStatus.SUCCESS, EMPTY)
+
+    @pytest.mark.parametrize("value", [{"moved": 0}, 0, {"moved": 3}])
+    def test_and_returned_some_is_not(self, claim: Claim, value: Any) -> None:
+        assert ending(claim, Done(value), 0.0, counts=True).error_message is None
+
+    def test_and_failed_says_why(self, claim: Claim) -> None:
+        assert ending(claim, Failed(ValueError("no")), 0.0, counts=True).error_message == "ValueError: no"
+
+    def test_says_so_in_the_store(self, cluster: Cluster) -> None:
+        async def counted() -> dict[str, int]:
+            return {}
+
+        async def uncounted() -> None:
+            return None
+
+        for task in (counted, uncounted):
+            background_task("1h", scope="cluster", registry=cluster._registries["a"])(task)
+        cluster.process("a")
+        cluster.play(1, "a")
+        kept = [asyncio.run(cluster.runs(name))[0].error_message for name in ("counted", "uncounted")]
+        assert kept == [EMPTY, None]
 
 
 class TestAResult:
