@@ -380,16 +380,6 @@ class TestPruning:
         assert again.answers == ()
         assert await heard(store, session) == [row.id]
 
-    async def test_forgets_a_great_many(self, store: TaskStore) -> None:
-        session = await joined(store)
-        for _ in range(250):
-            await store.answer(session, (await sent(store, ttl=0.0)).id, True, "")
-        stays = await sent(store, ttl=10 * LONG)
-
-        await store.prune(stays.created_at + MOMENT, 100)
-
-        assert list(await store.commands(limit=1000)) == [stays]
-
     async def test_goes_by_the_end_and_not_by_the_beginning(self, store: TaskStore) -> None:
         first, second = await sent(store, ttl=LONG), await sent(store, ttl=1.0)
 

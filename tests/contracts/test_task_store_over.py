@@ -1,18 +1,20 @@
-"""The contract of `TaskStore`, on every kind of store: jobs that are over are forgotten with old runs."""
+"""The contract of `TaskStore`, on every kind of store: jobs that are over are forgotten, and in batches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
 import pytest
 from tests.support.task_stores import (
     DUE,
     FUTURE,
     HOUR,
+    LONG,
     TaskStores,
+    a_command,
     a_job,
     a_run,
     an_offer,
@@ -32,7 +34,10 @@ from bgtasks.contracts import TaskStore
 from bgtasks.records import JobRow, RunQuery, RunStatus
 
 MOMENT = timedelta(microseconds=1)
-JOBS = [UUID(int=n) for n in range(120)]
+
+
+FEW = 7
+"""Rows that a store forgets at once here."""
 
 
 def once(**but: Any) -> JobRow:
@@ -236,20 +241,6 @@ class TestAJobThatIsOver:
         await store.prune(FUTURE, 0)
         assert await listed_jobs(store) == []
 
-    async def test_is_one_of_a_great_many(self, store: TaskStore) -> None:
-        for n in range(120):
-            await store.add(once(id=JOBS[n], last_run_at=DUE + n * HOUR, bot_id=f"b{n % 3}"))
-        waits = [await store.add(once(bot_id="b0")) for _ in range(30)]
-        for each in waits:
-            await store.offer(an_offer(each))
-
-        await store.prune(DUE + 100 * HOUR, 100)
-
-        assert sorted(await listed_jobs(store, limit=1000)) == sorted(
-            [*JOBS[100:120], *(job.id for job in waits)]
-        )
-        assert await store.types() == {"tidy": 50}
-
 
 class TestItsPastRuns:
     async def test_stay_until_they_are_old_themselves(self, store: TaskStore) -> None:
@@ -294,3 +285,55 @@ class TestItsPastRuns:
         assert await store.prune(DUE + HOUR, 100) == 3
 
         assert await listed_jobs(store) == list(await store.runs(RunQuery())) == []
+
+
+class TestForgettingAGreatMany:
+    @pytest.fixture(autouse=True)
+    def few_at_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is forgotten in batches is so in several."""
+        monkeypatch.setattr("bgtasks.stores.tasks.redis.BATCH", FEW)
+        monkeypatch.setattr("bgtasks.stores.tasks.sql_prune.AT_ONCE", FEW)
+
+    async def test_jobs_leaves_those_that_are_wanted(self, store: TaskStore) -> None:
+        jobs = [once(bot_id=f"b{n % 3}", last_run_at=DUE + n * HOUR) for n in range(5 * FEW)]
+        for n, job in enumerate(jobs):
+            await store.add(job)
+            if n % 4 < 2:
+                await store.offer(an_offer(job))
+
+        await store.prune(DUE + 4 * FEW * HOUR, 100)
+
+        stay = [job.id for n, job in enumerate(jobs) if n % 4 < 2 or n >= 4 * FEW]
+        assert await listed_jobs(store) == sorted(stay)
+        assert await store.types() == {"tidy": len(stay)}
+
+    @pytest.mark.parametrize("count", [FEW, 4 * FEW, 4 * FEW + 1])
+    async def test_jobs_leaves_none(self, store: TaskStore, count: int) -> None:
+        for _ in range(count):
+            await store.add(once())
+
+        await store.prune(DUE + HOUR, 100)
+
+        assert await listed_jobs(store) == []
+
+    async def test_commands_leaves_those_that_have_not_expired(self, store: TaskStore) -> None:
+        session = await joined(store)
+        for _ in range(4 * FEW):
+            row = await store.command(a_command(), 0.0)
+            await store.answer(session, row.id, True, "")
+        stays = await store.command(a_command(), LONG)
+
+        await store.prune(stays.created_at + MOMENT, 100)
+
+        assert list(await store.commands()) == [stays]
+
+    @pytest.mark.parametrize("keep", [0, 3])
+    async def test_runs_leaves_the_last_of_each_job(self, store: TaskStore, keep: int) -> None:
+        jobs = [uuid4(), uuid4()]
+        for n in range(6 * FEW):
+            await store.skip(a_run(job_id=jobs[n % 2], created_at=DUE + n * HOUR))
+
+        assert await store.prune(DUE - HOUR, keep) == 6 * FEW - 2 * keep
+
+        for job in jobs:
+            assert len(await store.runs(RunQuery(job_id=job))) == keep

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from tests.support.sql_databases import Database
-from tests.support.task_stores import LONG, claimed, joined, run_of, tick
+from tests.support.task_stores import LONG, claimed, every_hour, joined, run_of, tick
 
 from bgtasks.contracts import TaskStore
 from bgtasks.errors import UnsuitableServer
@@ -51,7 +51,8 @@ FORMS = {
     ),
     "sqlite, portable": (
         """CREATE TABLE scheduled_jobs (ID VARCHAR(36) PRIMARY KEY, job_type TEXT, bot_id TEXT,
-            enabled INTEGER, interval_minutes REAL, trigger TEXT, last_run_at TEXT, next_run_at TEXT, config_json TEXT)""",
+            enabled INTEGER, interval_minutes REAL, trigger TEXT, last_run_at TEXT,
+            next_run_at TEXT, config_json TEXT)""",
         """CREATE TABLE job_runs (id TEXT PRIMARY KEY, job_id TEXT, bot_id TEXT, status TEXT, started_at TEXT,
             finished_at TEXT, duration_ms INTEGER, result_json TEXT, error_message TEXT)""",
     ),
@@ -131,11 +132,15 @@ class TestTablesOfAnApplication:
             store = await application.store()
 
         jobs = await jobs_of(store)
-        digest = {"id": DIGEST, "job_type": "digest", "bot_id": "ada", "interval_minutes": 30.0}
-        assert jobs["digest"] == JobRow(
-            **digest, last_run_at=LAST, next_run_at=NEXT, config_json=jobs["digest"].config_json
+        assert jobs["digest"] == every_hour(
+            id=DIGEST,
+            job_type="digest",
+            bot_id="ada",
+            interval_minutes=30.0,
+            last_run_at=LAST,
+            next_run_at=NEXT,
+            config_json='{"size": 3}',
         )
-        assert jobs["digest"].config_json == '{"size": 3}'
         assert (jobs["tidy"].id, jobs["tidy"].bot_id, jobs["tidy"].enabled) == (PAUSED, "*", False)
         assert (jobs["tidy"].trigger, jobs["tidy"].config_json) == ("cron 0 9 * * *", "{}")
         assert await application.ask("SELECT count(*) FROM scheduled_jobs_before_bgtasks") == [2]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,12 +17,16 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event
 from tests.support.sql_databases import Database
-from tests.support.task_stores import DUE, LONG, NO_JOB, a_job, a_session, joined, new_id
+from tests.support.task_stores import DUE, LONG, NO_JOB, PATIENT, a_job, a_session, joined, new_id
+from tests.support.waiting import until
 
+from bgtasks.errors import ResourceUnavailable
 from bgtasks.records import Command, RunStatus
 from bgtasks.stores.tasks import sql_schema
 from bgtasks.stores.tasks.sql import SqlTaskStore
 from bgtasks.stores.tasks.sql_schema import MIGRATIONS
+
+asyncpg: Any = importlib.import_module("asyncpg")  # it has no types
 
 JOB = UUID("7f9c24e8-3b12-4fb3-9e2a-5d9a3c5b8e77")
 
@@ -101,6 +107,45 @@ class TestADatabaseOfVersion1:
 def test_a_migration_that_was_released_is_never_changed() -> None:
     written = [hashlib.sha256(json.dumps(each).encode()).hexdigest() for each in MIGRATIONS]
     assert [each[:8] for each in written[: len(RELEASED)]] == RELEASED
+
+
+@asynccontextmanager
+async def somebody_else_migrating(database: Database) -> AsyncIterator[None]:
+    """Another process is in the middle of its migration."""
+    if database.url.startswith("sqlite"):
+        async with database.locked():
+            yield
+        return
+    other = await asyncpg.connect(database.url, timeout=PATIENT)
+    try:
+        await other.execute(f"BEGIN; {sql_schema._LOCK}")
+        yield
+    finally:
+        await other.close()
+
+
+class TestAMigration:
+    async def test_may_take_longer_than_other_calls(self, old: Database) -> None:
+        store = SqlTaskStore(old.url, timeout=1.5)
+        old.stack.push_async_callback(store.aclose)
+        began = time.monotonic()
+        async with somebody_else_migrating(old):
+            opening = asyncio.create_task(store.open())
+            await until("a call would have ended by now", lambda: time.monotonic() > began + 2.5)
+            assert not opening.done()
+
+        await opening
+
+        assert len(await store.jobs()) == 1
+
+    async def test_is_given_up_when_patience_ends(self, old: Database) -> None:
+        store = SqlTaskStore(old.url, timeout=0.5, patience=1.0)
+        old.stack.push_async_callback(store.aclose)
+        async with somebody_else_migrating(old):
+            with pytest.raises(ResourceUnavailable):
+                await store.open()
+
+        assert await old.ask("SELECT version FROM bgtasks_schema") == [1]
 
 
 class TestABeat:
