@@ -94,6 +94,11 @@ class Agenda(ABC):
         self.due, self._shift = instant, 0.0
 
     @property
+    def waits_for(self) -> str | None:
+        """Who is to say when it is due, and does not answer."""
+        return None
+
+    @property
     def never(self) -> bool:
         """Whether it has never been due and never will be."""
         return False

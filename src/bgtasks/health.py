@@ -137,4 +137,4 @@ def _waiting(job: Job) -> str | None:
         return "a free slot"
     if job.waiting is not None or job.queued is not None:
         return "the end of the previous run"
-    return None if job.wait is None else f"{job.wait.resource}, which does not answer"
+    return job.agenda.waits_for if job.wait is None else f"{job.wait.resource}, which does not answer"

@@ -22,6 +22,9 @@ class Spawn(Protocol):
 class Line:
     """Calls to one server.
 
+    Attributes:
+        trouble: Why the last call that counts was not answered; None if it was.
+
     Args:
         resource: What is said to be lost, and regained.
         server: What does not answer then.
@@ -40,6 +43,7 @@ class Line:
         self._spawn = spawn
         self._asking: set[asyncio.Task[Any]] = set()
         self._lost_at: float | None = None
+        self.trouble: str | None = None
 
     async def ask[T](
         self, call: Coroutine[Any, Any, T], left: float = float("inf"), *, within: float | None = None
@@ -78,19 +82,16 @@ class Line:
         if not asking.cancelled():
             asking.exception()  # retrieved: of one that was left behind nobody else asks
 
-    @property
-    def reached(self) -> bool:
-        """Whether the last call that counts was answered."""
-        return self._lost_at is None
-
     def out_of_reach(self, error: BgTasksError) -> None:
         """A call failed: said once, until one succeeds."""
+        self.trouble = str(error)
         if self._lost_at is None:
             self._lost_at = self._clock.monotonic()
             self._bus.emit(ResourceLost(self._resource, str(error)))
 
     def within_reach(self) -> None:
         """A call was answered."""
+        self.trouble = None
         if self._lost_at is not None:
             seconds, self._lost_at = self._clock.monotonic() - self._lost_at, None
             self._bus.emit(ResourceRegained(self._resource, seconds))

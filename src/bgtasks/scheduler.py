@@ -140,8 +140,8 @@ class BackgroundScheduler:
 
     @property
     def unavailable(self) -> dict[str, str]:
-        """Resources whose server does not answer at the moment, each with the reason."""
-        return self._dispatcher.outages.reasons
+        """Resources whose server does not answer at the moment, each with the reason; `store` among them."""
+        return self._dispatcher.outages.reasons | ({} if self._desk is None else self._desk.away)
 
     @property
     def lag(self) -> float:

@@ -100,7 +100,7 @@ class Desk:
         self._offers = Offers(
             self.session, bus, random, new_run_id, self._spawn, self._talk, self._declarations.tell
         )
-        self.guests = Guests(self._book, dispatcher, clock)
+        self.guests = Guests(self.session, self._book, dispatcher, clock)
         self._presence = Presence(node_id, self._book, self.guests, state, clock)
         self.commands = Commands(self.session, self._spawn, self._talk)
         self._upkeep = Upkeep(self.session, self._book, bus, retention or RETENTION)
@@ -119,6 +119,11 @@ class Desk:
         self._talking: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def away(self) -> dict[str, str]:
+        """Why the store does not answer, if so: `store`, with the reason."""
+        return {} if self.session.trouble is None else {"store": self.session.trouble}
+
     # -- lifecycle -------------------------------------------------------------------------------
 
     def add(self, job: Job) -> None:
@@ -132,7 +137,7 @@ class Desk:
 
     def agenda(self, name: str, catch_up: CatchUp) -> Stored:
         """What a cluster task's agenda is."""
-        return Stored(job_id(name), catch_up)
+        return Stored(job_id(name), catch_up, self.session)
 
     def drop(self, job: Job) -> None:
         """This process has the task no more; others may."""
@@ -167,7 +172,7 @@ class Desk:
         for task in self._tasks - {self._talking}:
             task.cancel()
         for _ in range(3):  # what is being said may not have all of it, or get no answer
-            if (self._endings or self._offers.withdrawals) and self.session.within_reach:
+            if (self._endings or self._offers.withdrawals) and self.session.trouble is None:
                 self._talk()
             if self._talking is not None and not self._talking.done():
                 await asyncio.wait((self._talking,), timeout=max(0.0, until - self._clock.monotonic()))

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from bgtasks.claims.book import Book, stored
 from bgtasks.claims.declared import kept_trigger
+from bgtasks.claims.session import Session
 from bgtasks.claims.stored import Stored
 from bgtasks.clock import Clock
 from bgtasks.errors import InvalidTask, InvalidTrigger
@@ -92,9 +93,10 @@ class Guests:
         broken: Those whose trigger cannot be read, and why; to be switched off, so that it shows.
     """
 
-    def __init__(self, book: Book, dispatcher: Dispatcher, clock: Clock) -> None:
+    def __init__(self, session: Session, book: Book, dispatcher: Dispatcher, clock: Clock) -> None:
         self.types: dict[str, JobType] = {}
         self.broken: dict[UUID, str] = {}
+        self._session = session
         self._book = book
         self._dispatcher = dispatcher
         self._clock = clock
@@ -114,7 +116,8 @@ class Guests:
             self.broken[row.id] = f"its trigger cannot be read: {error}"
             return None
         if job is None:
-            job = Job(_name(row), _runs(kind, row.id, self._book), trigger, _agenda(kind, row), kind.policy)
+            agenda = Stored(row.id, kind.policy.catch_up, self._session)
+            job = Job(_name(row), _runs(kind, row.id, self._book), trigger, agenda, kind.policy)
             self._jobs[row.id] = self._book.jobs[row.id] = job
             self._dispatcher.take_in(job)
         job.trigger = trigger
@@ -137,10 +140,6 @@ class Guests:
 
 _NEVER = Once(datetime.fromtimestamp(0, UTC))
 """Stands for the trigger of a job that has none: it is over."""
-
-
-def _agenda(kind: JobType, row: JobRow) -> Stored:
-    return Stored(row.id, kind.policy.catch_up)
 
 
 def _name(row: JobRow) -> str:

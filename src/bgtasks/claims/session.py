@@ -77,9 +77,9 @@ class Session:
         return bool(self.id) and self._clock.monotonic() < self._trusted_until
 
     @property
-    def within_reach(self) -> bool:
-        """Whether the store answered when it was asked last."""
-        return self._line.reached
+    def trouble(self) -> str | None:
+        """Why the store did not answer when it was asked last; None if it did."""
+        return self._line.trouble
 
     @property
     def remaining(self) -> float:

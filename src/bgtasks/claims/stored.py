@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from bgtasks.agenda import Agenda
+from bgtasks.claims.session import Session
 from bgtasks.clock import Reading
 from bgtasks.policies import CatchUp
 from bgtasks.records import JobRow
@@ -23,12 +24,13 @@ class Stored(Agenda):
         waits: It is due, and waits for a run of it to end.
     """
 
-    __slots__ = ("fault", "id", "overdue", "row", "waits")
+    __slots__ = ("_session", "fault", "id", "overdue", "row", "waits")
 
     kept = True
 
-    def __init__(self, id: UUID, catch_up: CatchUp) -> None:
+    def __init__(self, id: UUID, catch_up: CatchUp, session: Session) -> None:
         self.id = id
+        self._session = session
         self._catch_up = catch_up
         self._splay = None
         self._shift = 0.0
@@ -53,6 +55,11 @@ class Stored(Agenda):
     def wait(self, row: JobRow) -> None:
         """The job is due, and cannot be had before a run of it has ended."""
         self.row, self.due, self.waits = row, None, True
+
+    @property
+    def waits_for(self) -> str | None:
+        """See `Agenda`."""
+        return None if self._session.trouble is None else "the task store, which does not answer"
 
     @property
     def never(self) -> bool:

@@ -361,6 +361,28 @@ class TestAnyOrderOfOutages:
             assert tokens == sorted(set(tokens))
 
 
+class TestWhatIsSaidOfIt:
+    def test_the_store_is_among_what_is_unavailable_and_its_tasks_wait_for_it(self, cluster: Cluster) -> None:
+        cluster.task("grid", Every("60s", fixed_rate=True))
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(10)
+            assert cluster.a.scheduler.unavailable == {}
+            cluster.a.reach.cut()
+            await cluster.clock.advance(10)
+            assert cluster.a.scheduler.unavailable == {"store": "store is unavailable: connection refused"}
+            (stands,) = cluster.a.scheduler.snapshot()
+            assert stands.waiting == "the task store, which does not answer"
+            cluster.a.reach.mend()
+            await cluster.clock.advance(10)
+            assert cluster.a.scheduler.unavailable == {}
+            (stands,) = cluster.a.scheduler.snapshot()
+            assert stands.waiting is None
+
+        cluster.run(main)
+
+
 class TestASchedulerWithNothingToClaim:
     def test_is_seen_in_the_store_and_claims_nothing(self, cluster: Cluster) -> None:
         cluster.task("own", Every("5s", fixed_rate=True), scope="node")
