@@ -20,7 +20,7 @@ test-full: $(VENV)/.for-development $(VENV)-redis6/.ready  ## everything, kill -
 	@$(PYTEST) -q -n 2 --dist worksteal
 
 cluster: $(VENV)/.for-development  ## eight processes on one store, 200 tasks every 5 s for a minute, in Redis, SQLite and PostgreSQL
-	@CLUSTER_SCALE=1 $(PYTEST) -q tests/acceptance/test_cluster.py
+	@CLUSTER_SCALE=1 $(PYTEST) -q tests/acceptance/test_cluster*.py
 
 simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual time: HOURS=150 SEED=1, RESUME=file
 	@$(BIN)/python -m tests.simulation --hours $(or $(HOURS),150) --seed $(or $(SEED),1) --histogram \

@@ -79,6 +79,18 @@ class RedisProcess:
         """Ask it to end (SIGTERM), and return when it has."""
         self._end(signal.SIGTERM)
 
+    def shutdown(self) -> None:
+        """Ask it to end as its clients can (SHUTDOWN), and return when it has."""
+        assert self._process is not None
+        with self.client() as client:
+            client.shutdown()
+        self._process.wait(PATIENCE_S)
+        self._process = None
+
+    def kill(self) -> None:
+        """End it without a word."""
+        self._end(signal.SIGKILL)
+
     def client(self, **options: Any) -> Any:
         """A synchronous client, to look at what is there. Close it, or use it as a context manager."""
         return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=PATIENCE_S, **options)

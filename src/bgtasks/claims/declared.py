@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -31,6 +32,10 @@ def job_id(name: str) -> UUID:
     return uuid5(NAMES, name)
 
 
+AT_ONCE = 8
+"""Tasks that the store is told of side by side."""
+
+
 class Declarations:
     """Tasks of this process that the store is to be told of."""
 
@@ -56,12 +61,15 @@ class Declarations:
         self._open.clear()
 
     async def tell_next(self) -> None:
-        """Tell of the next one.
+        """Tell of the next ones.
 
         Raises:
             BgTasksError: The store does not answer.
         """
-        await self.tell(next(iter(self._open.values())))
+        some = tuple(self._open.values())[:AT_ONCE]
+        for told in await asyncio.gather(*map(self.tell, some), return_exceptions=True):
+            if told is not None:
+                raise told
 
     async def tell(self, job: Job) -> None:
         """Tell of a task, if it is not known yet.

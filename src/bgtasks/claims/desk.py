@@ -324,12 +324,6 @@ class Desk:
                     await self.commands.answer_next()
                 elif self._presence.changed:
                     await self.session.ask(self._store.describe(self._presence.row(self.session.id)))
-                elif self._declarations:
-                    await self._declarations.tell_next()
-                elif self.guests.broken:
-                    await self._switch_off_broken()
-                elif self._offers.strangers:
-                    await self._offers.meet_next(self._receive)
                 elif self._offers:
                     session = self.session.id
                     for job, claimed, answer in await self._offers.accept():
@@ -338,6 +332,12 @@ class Desk:
                 elif self._due:
                     await self._due.claim()
                     self._silent_since = float("inf")
+                elif self._declarations:
+                    await self._declarations.tell_next()
+                elif self.guests.broken:
+                    await self._switch_off_broken()
+                elif self._offers.strangers:
+                    await self._offers.meet_next(self._receive)
                 else:
                     return
         except ResourceUnavailable as error:

@@ -8,6 +8,7 @@ from typing import Any
 from bgtasks.claims.claim import Claim
 from bgtasks.claims.offers import first
 from bgtasks.claims.session import Session
+from bgtasks.errors import ClaimLost
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
 from bgtasks.records import Ending, RunStatus
 
@@ -62,6 +63,8 @@ def ending(claim: Claim, outcome: Outcome, seconds: float, *, counts: bool = Fal
             status, why = RunStatus.SKIPPED, reason
         case Deferred(reason):
             status, why = RunStatus.SKIPPED, f"not now: {reason}"
+        case Failed(ClaimLost()):
+            status, why, again = RunStatus.LOST, f"cancelled: {outcome.reason}", not claim.given_up
         case Failed() as failed:
             status, why = RunStatus.FAILED, failed.reason
         case TimedOut() as timed_out:

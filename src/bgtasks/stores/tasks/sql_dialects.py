@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -130,11 +131,32 @@ class Sqlite:
     errors: tuple[type[Exception], ...] = (sqlite3.Error,)
 
     def __init__(self) -> None:
-        import_module("aiosqlite")
+        aiosqlite: Any = import_module("aiosqlite")
+
+        class ToldOnce(aiosqlite.Connection):  # type: ignore[misc]  # aiosqlite has no base that is known here
+            """Told to stop a second time, its thread may be gone, and who told it would wait for ever."""
+
+            told = False
+
+            def stop(self) -> Any:
+                if self.told:
+                    return None
+                self.told = True
+                return super().stop()
+
+        self._connection_class = ToldOnce
 
     def options(self, url: URL, timeout: float) -> dict[str, Any]:
         """One connection: calls stand in line here, rather than wait in threads for each other's locks."""
-        return {"pool_size": 1, "max_overflow": 0, "connect_args": {"timeout": min(timeout, BUSY)}}
+        arguments = {"timeout": min(timeout, BUSY), "async_creator_fn": self._connect}
+        return {"pool_size": 1, "max_overflow": 0, "connect_args": arguments}
+
+    def _connect(self, *arguments: Any, **options: Any) -> Any:
+        """As `aiosqlite.connect`, but for the class; and no lock that is held keeps a process alive."""
+        opens = partial(sqlite3.connect, *arguments, **options)
+        made: Any = self._connection_class(opens, iter_chunk_size=64)
+        made._thread.daemon = True
+        return made
 
     def probe(self, url: URL) -> None:
         """See `Dialect`. aiosqlite's thread outlives a file that cannot be opened, and then speaks to a loop
