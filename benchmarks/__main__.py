@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 
 from benchmarks import cold_import, ingest
+from benchmarks.claims import cases as claims_cases
+from benchmarks.claims import runner as claims
 from benchmarks.leadership import cases as leadership_cases
 from benchmarks.leadership import runner as leadership
 from benchmarks.machine import described
@@ -12,8 +14,18 @@ from benchmarks.scheduler import cases as scheduler_cases
 from benchmarks.scheduler import runner as scheduler
 
 WHOLE = {"cold_import": cold_import.main, "ingest": ingest.main}
-BY_CASE = {"scheduler": scheduler.main, "leadership": leadership.main}
-CASES = {"scheduler": scheduler_cases.GROUPS, "leadership": leadership_cases.GROUPS}
+BY_CASE = {
+    "scheduler": scheduler.main,
+    "leadership": leadership.main,
+    "claims": claims.main,
+    "jobs": claims.jobs,
+}
+CASES = {
+    "scheduler": scheduler_cases.GROUPS,
+    "leadership": leadership_cases.GROUPS,
+    "claims": claims_cases.GROUPS,
+    "jobs": (),
+}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from benchmarks.leadership.peers import PEERS
 from benchmarks.leadership.server import version
 from benchmarks.leadership.table import print_block, print_head, print_targets
 from benchmarks.machine import described
+from benchmarks.progress import progress
 from benchmarks.scheduler.results import Results
 
 __all__ = ["main"]
@@ -41,7 +42,7 @@ def main(groups: Sequence[str] = ()) -> None:
     path = KEPT / ("leadership-some.json" if groups else "leadership.json")
     for number, case in enumerate(cases, 1):
         _rounds(results, case, f"case {number} of {len(cases)}", pythons)
-        _progress("")
+        progress("")
         print_block(results, case)
         sys.stdout.flush()
         results.write(path)
@@ -63,7 +64,7 @@ def _rounds(results: Results, case: Case, where: str, pythons: dict[str, str]) -
         for peer in peers[first:] + peers[:first]:
             if peer in ended:
                 continue
-            _progress(f"{where}, {case.key}, round {number + 1} of {rounds}, {peer}")
+            progress(f"{where}, {case.key}, round {number + 1} of {rounds}, {peer}")
             draws = Random(f"{case.key} {number}")  # the same for each peer
             try:
                 taken[peer] += asyncio.run(KINDS[case.kind](pythons[peer], peer, draws, case.times))
@@ -74,11 +75,3 @@ def _rounds(results: Results, case: Case, where: str, pythons: dict[str, str]) -
 def _about(python: str, peer: str) -> str:
     command = [python, "-m", "benchmarks.leadership.node", f'{{"peer": "{peer}"}}']
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout.strip()
-
-
-def _progress(what: str) -> None:
-    """On a terminal one line that is written over, else one line each."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-    elif what:
-        print(what, file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.apart import ROOT, interpreter
 from benchmarks.machine import described
+from benchmarks.progress import progress
 from benchmarks.scheduler.cases import CASES, Case
 from benchmarks.scheduler.peers import PEERS
 from benchmarks.scheduler.results import Results
@@ -42,7 +43,7 @@ def main(groups: Sequence[str] = ()) -> None:
     path = KEPT / ("scheduler-some.json" if groups else "scheduler.json")
     for number, case in enumerate(cases, 1):
         _rounds(results, case, f"case {number} of {len(cases)}", theirs)
-        _progress("")
+        progress("")
         print_block(results, case)
         sys.stdout.flush()
         results.write(path)
@@ -63,7 +64,7 @@ def _rounds(results: Results, case: Case, where: str, theirs: str) -> None:
         for peer in case.peers[first:] + case.peers[:first]:
             if peer in ended:
                 continue
-            _progress(f"{where}, {case.key}, round {number + 1} of {rounds}, {peer}")
+            progress(f"{where}, {case.key}, round {number + 1} of {rounds}, {peer}")
             try:
                 taken[peer].append(_measured(theirs, peer, case.kind, case.settings, case.limit))
             except NoFigures as why:
@@ -82,11 +83,3 @@ def _measured(theirs: str, peer: str, kind: str, settings: dict[str, object], li
         raise NoFigures(f"failed: {(done.stderr.strip() or 'it said nothing').splitlines()[-1]}")
     figures: dict[str, Any] = json.loads(done.stdout)
     return figures
-
-
-def _progress(what: str) -> None:
-    """On a terminal one line that is written over, else one line each."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
-    elif what:
-        print(what, file=sys.stderr, flush=True)
