@@ -10,11 +10,14 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 from bgtasks.build import build_scheduler
+from bgtasks.claims import Retention
 from bgtasks.cli import exit_code
 from bgtasks.errors import BgTasksError, UnsuitableServer
 from bgtasks.events import EventBus
@@ -23,11 +26,11 @@ from bgtasks.resources import Resources, open_resources
 from bgtasks.scheduler import BackgroundScheduler
 from bgtasks.settings import Settings
 from bgtasks.spec import Spec
-from bgtasks.supervisor import Supervision, build_supervisor
+from bgtasks.supervisor import Supervision, SupervisorSnapshot, build_supervisor
 from bgtasks.telemetry.logs import log_to_stderr
 from bgtasks.wiring import Decision
 
-__all__ = ["Service", "compose", "main", "run", "serve", "stop_signal"]
+__all__ = ["Leadership", "Service", "compose", "main", "run", "serve", "stop_signal"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -44,6 +47,58 @@ class Service:
         """A row for every known task and worker, with the reason if it does not run here."""
         led = {row.name: row for row in self.supervision.decisions}
         return tuple(led.get(row.name, row) for row in self.scheduler.decisions)
+
+
+class Leadership:
+    """What the supervisors of a process say of themselves, and can be told, from outside.
+
+    The default group, which has no name, is called `default`.
+    """
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._supervisors = {group or "default": each for group, each in supervision.supervisors.items()}
+
+    def state(self) -> dict[str, Any]:
+        """How each group's supervisor stands, as JSON can hold it."""
+        return {group: _said(each.snapshot()) for group, each in self._supervisors.items()}
+
+    def resign(self, group: str, _: Mapping[str, Any]) -> str:
+        """Hand a group over to another node, if this one leads it.
+
+        Raises:
+            BgTasksError: There is no such group here.
+        """
+        supervisor = self._supervisors.get(group or "default")
+        if supervisor is None:
+            raise BgTasksError(
+                f'no leader group is called "{group}" here: there is {", ".join(self._supervisors)}'
+            )
+        if not supervisor.is_leader:
+            return "it does not lead"
+        supervisor.resign("asked to resign")
+        return "it hands over"
+
+
+def _said(snapshot: SupervisorSnapshot) -> dict[str, Any]:
+    return {
+        "lease": snapshot.lease,
+        "state": snapshot.state,
+        "token": snapshot.token,
+        "remaining": round(snapshot.remaining, 1),
+        "holder": snapshot.holder and (snapshot.holder.rpartition(":")[0] or snapshot.holder),
+        "workers": [
+            {
+                "name": worker.name,
+                "ready": worker.ready,
+                "running_for": worker.running_for and round(worker.running_for, 1),
+                "starts_in": worker.starts_in and round(worker.starts_in, 1),
+                "started": worker.task_started,
+                "crashed": worker.task_crash,
+                "given_up": worker.given_up,
+            }
+            for worker in snapshot.workers
+        ],
+    }
 
 
 def compose(
@@ -63,6 +118,7 @@ def compose(
         bus=bus,
         stop_timeout=settings.stop_timeout,
         store=settings.store_url.get_secret_value() if settings.store_url else None,
+        retention=Retention(timedelta(days=settings.history_days), settings.history_runs),
     )
     supervision = build_supervisor(
         **held.arguments,
@@ -73,6 +129,9 @@ def compose(
         stop_timeout=settings.stop_timeout,
         fresh=held.fresh,
     )
+    leadership = Leadership(supervision)
+    scheduler.describe("leadership", leadership.state)
+    scheduler.on_command("resign", leadership.resign)
     return Service(scheduler, supervision)
 
 

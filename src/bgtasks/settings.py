@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     stop_timeout: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="seconds a stop waits for running tasks"
     )
+    history_days: float = Field(
+        30.0, gt=0, le=36_500, allow_inf_nan=False, description="days for which a run is remembered"
+    )
+    history_runs: int = Field(
+        1000, ge=1, le=1_000_000_000, description="runs of each job that are remembered at most"
+    )
 
     background_scheduler_chat_llm_enabled: bool = Field(
         True, description="whether tasks that call the chat LLM run"

@@ -11,8 +11,16 @@ from typing import Any, NamedTuple
 
 from tests.support.recording import Recorder
 
-from bgtasks import BackgroundScheduler, Registry, ResourceUnavailable, background_task, build_scheduler
-from bgtasks.claims import Claim, current_claim
+from bgtasks import (
+    BackgroundScheduler,
+    Registry,
+    ResourceUnavailable,
+    ScheduledJob,
+    background_job,
+    background_task,
+    build_scheduler,
+)
+from bgtasks.claims import Claim, Jobs, current_claim
 from bgtasks.claims.declared import job_id
 from bgtasks.records import JobRow, RunQuery, RunRow, RunStatus
 from bgtasks.run import current_run
@@ -21,17 +29,23 @@ from bgtasks.testing import VirtualClock, run_virtual
 
 __all__ = ["CALLS", "Cluster", "Node", "Reach", "Start"]
 
-CALLS = ("open", "join", "beat", "describe", "leave", "claim", "accept", "finish", "add", "change", "offer")
+CALLS = (
+    "open", "join", "beat", "describe", "leave", "sessions", "claim", "accept", "finish",
+    "add", "change", "remove", "job", "jobs", "types", "offer", "withdraw",
+    "answer", "run", "runs", "skip", "prune",
+)  # fmt: skip
 """What a scheduler asks of a store."""
 
 type Does = Callable[[], Awaitable[Any]]
+type DoesJob = Callable[[ScheduledJob], Awaitable[Any]]
 
 
 class Start(NamedTuple):
-    """One start of a task.
+    """One start of a task, or of a job of a type.
 
     Attributes:
         at: When it began, in seconds since the beginning.
+        job: What it was given, if it was added at run time.
     """
 
     task: str
@@ -40,6 +54,7 @@ class Start(NamedTuple):
     token: int
     attempt: int
     at: float
+    job: ScheduledJob | None = None
 
 
 class Reach:
@@ -104,6 +119,10 @@ class Node:
     reach: Reach
     heard: Recorder
 
+    @property
+    def jobs(self) -> Jobs:
+        return self.scheduler.jobs
+
     async def start(self) -> None:
         await self.scheduler.start()
 
@@ -116,8 +135,8 @@ class Cluster:
 
     Attributes:
         ledger: Each start of a task, in order.
-        going: How many runs of each task are in progress.
-        met: Tasks of which two runs were in progress at once.
+        going: How many runs of each task, or of each job by its id, are in progress.
+        met: Tasks and jobs of which two runs were in progress at once.
     """
 
     def __init__(self, clock: VirtualClock | None = None, names: str = "abc", **options: Any) -> None:
@@ -145,7 +164,7 @@ class Cluster:
         self._registries[name] = Registry()
         return self.process(name)
 
-    def process(self, name: str) -> Node:
+    def process(self, name: str, **options: Any) -> Node:
         """A new process of a node: nothing is left of the old one but what it declares."""
         reach = Reach(self.store)
         scheduler = build_scheduler(
@@ -154,7 +173,7 @@ class Cluster:
             node_id=name,
             clock=self.clock,
             random=Random(name),
-            **self._options,
+            **self._options | options,
         )
         self.nodes[name] = Node(name, scheduler, reach, Recorder(scheduler))
         return self.nodes[name]
@@ -169,26 +188,45 @@ class Cluster:
             background_task(trigger, **registry_of)(self._body(name, node, does))
             self.process(node)
 
+    def job(
+        self, job_type: str, does: DoesJob | float | None = None, *, on: str = "", **options: Any
+    ) -> None:
+        """Declare on all nodes, or on these, what runs the jobs of a type."""
+
+        def body_on(node: str) -> Any:
+            async def body(job: ScheduledJob) -> Any:
+                return await self._begun(job_type, node, does, job)
+
+            return body
+
+        for node in on or list(self.nodes):
+            background_job(job_type, registry=self._registries[node], **options)(body_on(node))
+            self.process(node)
+
     def _body(self, name: str, node: str, does: Does | float | None) -> Any:
         async def body() -> Any:
-            run, claim = current_run.get(), current_claim()
-            assert run is not None
-            token, attempt = (0, 1) if claim is None else (claim.token, claim.attempt)
-            if claim is not None:
-                self.claims.append(claim)
-            self.ledger.append(Start(name, run.due, node, token, attempt, self.now))
-            self.going[name] = self.going.get(name, 0) + 1
-            if self.going[name] > 1:
-                self.met.append(name)
-            try:
-                if callable(does):
-                    return await does()
-                if does is not None:
-                    await asyncio.sleep(does)
-            finally:
-                self.going[name] -= 1
+            return await self._begun(name, node, does)
 
         return body
+
+    async def _begun(self, name: str, node: str, does: Any, job: ScheduledJob | None = None) -> Any:
+        run, claim = current_run.get(), current_claim()
+        assert run is not None
+        token, attempt = (0, 1) if claim is None else (claim.token, claim.attempt)
+        if claim is not None:
+            self.claims.append(claim)
+        self.ledger.append(Start(name, run.due, node, token, attempt, self.now, job))
+        whose = name if job is None else str(job.id)
+        self.going[whose] = self.going.get(whose, 0) + 1
+        if self.going[whose] > 1:
+            self.met.append(whose)
+        try:
+            if callable(does):
+                return await (does() if job is None else does(job))
+            if does is not None:
+                await asyncio.sleep(does)
+        finally:
+            self.going[whose] -= 1
 
     # -- what happens ----------------------------------------------------------------------------
 

@@ -10,7 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakeredis import FakeAsyncRedis, FakeRedis
 from tests.support.recording import Recorder
+from tests.support.waiting import until
 
 from bgtasks import (
     BackgroundScheduler,
@@ -19,15 +21,27 @@ from bgtasks import (
     Every,
     Registry,
     Retry,
+    ScheduledJob,
     TimedOut,
+    background_job,
     background_task,
     background_worker,
     build,
     build_scheduler,
+    current_claim,
 )
 from bgtasks import registry as registry_module
-from bgtasks.errors import ConfigurationError, DuplicateTask, InvalidSetting, InvalidTrigger, UnknownTask
+from bgtasks.clock import SystemClock
+from bgtasks.errors import (
+    BgTasksError,
+    ConfigurationError,
+    DuplicateTask,
+    InvalidSetting,
+    InvalidTrigger,
+    UnknownTask,
+)
 from bgtasks.spec import RESOURCES
+from bgtasks.stores import task_store
 from bgtasks.testing import ScriptedChat, ScriptedGraph, VirtualClock, run_virtual
 
 
@@ -449,3 +463,108 @@ def test_a_limit_below_one_is_refused(registry: Registry, limits: dict[str, Any]
 def test_a_stall_that_would_be_always_is_refused(registry: Registry, after: float) -> None:
     with pytest.raises(InvalidTrigger):
         build_scheduler(registry=registry, stall_after=after)
+
+
+class TestWhereClaimsAreKept:
+    """Without a store of its own, a scheduler keeps them in the Redis that it was given."""
+
+    @pytest.fixture
+    def clustered(self, registry: Registry) -> Registry:
+        """A cluster task that says which tokens it had, and a type of job."""
+
+        @background_task("1h", scope="cluster", registry=registry)
+        async def shared() -> int:
+            claim = current_claim()
+            return 0 if claim is None else claim.token
+
+        @background_job("digest", registry=registry)
+        async def digest(job: ScheduledJob) -> None: ...
+
+        return registry
+
+    @staticmethod
+    def notes(scheduler: BackgroundScheduler) -> dict[str, str | None]:
+        return {row.name: row.note or row.reason for row in scheduler.decisions}
+
+    async def test_is_that_redis(self, clustered: Registry) -> None:
+        client = FakeAsyncRedis()
+        scheduler = build_scheduler(client, registry=clustered, node_id="a")
+        assert self.notes(scheduler) == {"shared": None, "digest": None}
+        heard = Recorder(scheduler)
+        async with scheduler:
+            await until("a run of the shared task", lambda: heard.outcomes("shared"))
+            row = await scheduler.jobs.add("digest", "1h", key="daily")
+            (done,) = heard.outcomes("shared")
+            assert isinstance(done, Done)
+            assert done.result > 0
+        store = task_store(client)
+        assert {each.job_type for each in await store.jobs()} == {"shared", "digest"}
+        assert await store.job(row.id) is not None
+        assert {key.split(b":")[0] for key in await client.keys()} == {b"bgtasks"}
+        assert await client.ping()  # it is the host's, and stays open
+        await client.aclose()
+
+    @pytest.mark.parametrize("decode", [False, True])
+    async def test_is_that_redis_however_its_answers_are_read(
+        self, clustered: Registry, decode: bool
+    ) -> None:
+        client = FakeAsyncRedis(decode_responses=decode)
+        config = SimpleNamespace(namespace="mine")
+        scheduler = build_scheduler(client, config=config, registry=clustered)
+        heard = Recorder(scheduler)
+        async with scheduler:
+            await until("a run of the shared task", lambda: heard.outcomes("shared"))
+        keys = [key if isinstance(key, str) else key.decode() for key in await client.keys()]
+        assert all(key.startswith("mine:tasks:") for key in keys)
+        await client.aclose()
+
+    @pytest.mark.parametrize("clock", [None, SystemClock()])
+    def test_is_that_redis_only_in_real_time(self, clustered: Registry, clock: SystemClock | None) -> None:
+        scheduler = build_scheduler(FakeAsyncRedis(), registry=clustered, clock=clock)
+        assert self.notes(scheduler) == {"shared": None, "digest": None}
+        assert scheduler.jobs is not None
+
+    def test_is_this_process_on_a_clock_of_its_own(self, clustered: Registry) -> None:
+        scheduler = build_scheduler(FakeAsyncRedis(), registry=clustered, clock=VirtualClock())
+        self.in_process(scheduler)
+
+    @pytest.mark.parametrize("redis", ["a redis", SimpleNamespace(get=None), object(), None], ids=str)
+    def test_is_this_process_with_a_hosts_own_object(self, clustered: Registry, redis: Any) -> None:
+        self.in_process(build_scheduler(redis, registry=clustered))
+
+    @pytest.mark.xfail(strict=True, reason="whatever has a connection_pool is taken for one")
+    @pytest.mark.parametrize(
+        "redis", [FakeRedis(), SimpleNamespace(connection_pool=None)], ids=["blocking", "wrapped"]
+    )
+    def test_is_this_process_with_what_only_looks_like_a_client(
+        self, clustered: Registry, redis: Any
+    ) -> None:
+        self.in_process(build_scheduler(redis, registry=clustered))
+
+    def in_process(self, scheduler: BackgroundScheduler) -> None:
+        assert self.notes(scheduler) == {
+            "shared": "cluster scope within this process only",
+            "digest": "jobs are kept in a store: give redis= or store=",
+        }
+        with pytest.raises(BgTasksError, match="jobs are kept in a store"):
+            _ = scheduler.jobs
+
+    def test_is_the_store_that_was_given_whatever_the_redis(self, clustered: Registry) -> None:
+        clock = VirtualClock()
+        store = task_store("memory://", clock=clock)
+
+        async def main(_: VirtualClock) -> None:
+            async with build_scheduler(FakeAsyncRedis(), registry=clustered, store=store, clock=clock):
+                await clock.advance(5)
+            assert [row.job_type for row in await store.jobs()] == ["shared"]
+
+        run_virtual(main, clock)
+
+    @pytest.mark.parametrize("url", ["", "redis", "mysql://host/db", "http://host"])
+    def test_is_no_url_that_cannot_be_read(self, clustered: Registry, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="is no store"):
+            build_scheduler(registry=clustered, store=url)
+
+    def test_is_this_process_by_a_url(self, clustered: Registry) -> None:
+        scheduler = build_scheduler(registry=clustered, store="memory://", clock=VirtualClock())
+        assert self.notes(scheduler) == {"shared": None, "digest": None}

@@ -7,29 +7,24 @@ disturbed in it.
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import gc
 import itertools
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from random import Random
-from types import CodeType, FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from tests.support.awaits import Moment, Place, Places, WatchedLoop, one_a_turn, one_of_each, some_of, walk
 from tests.support.recording import Recorder
 
-import bgtasks
 from bgtasks import BackgroundScheduler, BgTasksError, Cron, Every
 from bgtasks.events import RunFinished, RunStarted
 from bgtasks.policies import Retry
-from bgtasks.testing import VirtualClock, VirtualLoop
+from bgtasks.testing import VirtualClock
 
-HOUSE = Path(bgtasks.__file__).parent
 MODULES = ("scheduler.py", "lifecycle.py", "runner.py", "dispatcher.py")
 
 EXCUSED = {
@@ -38,85 +33,7 @@ EXCUSED = {
 }
 """Functions whose places the tour need not reach, and why."""
 
-
-# -- where the core waits ------------------------------------------------------------------------
-
-
-class Place(NamedTuple):
-    """An `await`, an `async with` or an `async for`."""
-
-    module: str
-    function: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.line} in {self.function}"
-
-
-def places(module: str) -> Iterator[Place]:
-    """What the syntax tree of a module says."""
-    waits = (ast.Await, ast.AsyncWith, ast.AsyncFor)
-
-    def within(node: ast.AST, names: tuple[str, ...]) -> Iterator[Place]:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names = (*names, node.name)
-        if isinstance(node, waits) and not leads_to_excused(node):
-            yield Place(module, ".".join(names), node.lineno, node.col_offset)
-        for child in ast.iter_child_nodes(node):
-            yield from within(child, names)
-
-    return within(ast.parse((HOUSE / module).read_text("utf-8")), ())
-
-
-def leads_to_excused(node: ast.AST) -> bool:
-    """Whether what is awaited is an excused function: then nothing waits there either."""
-    call = node.value if isinstance(node, ast.Await) else None
-    callee = call.func if isinstance(call, ast.Call) else None
-    return isinstance(callee, ast.Attribute) and f"Lifecycle.{callee.attr}" in EXCUSED
-
-
-PLACES = {(place.module, place.line, place.column): place for each in MODULES for place in places(each)}
-
-
-def waits_at(task: asyncio.Task[Any]) -> tuple[Place, ...]:
-    """The places of the core that a suspended asyncio task waits in, the outermost first."""
-    found: list[Place] = []
-    awaited: Any = task.get_coro()
-    while (frame := getattr(awaited, "cr_frame", None)) is not None:
-        place = _place(frame)
-        if place is not None:
-            found.append(place)
-        awaited = awaited.cr_await
-    return tuple(found)
-
-
-def _place(frame: FrameType) -> Place | None:
-    code: CodeType = frame.f_code
-    path = Path(code.co_filename)
-    if path.parent != HOUSE or frame.f_lasti < 0:
-        return None
-    line, _, column, _ = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
-    return None if line is None or column is None else PLACES.get((path.name, line, column))
-
-
-# -- a loop that can be disturbed ----------------------------------------------------------------
-
-
-class WatchedLoop(VirtualLoop):
-    """Calls `watcher(turn)` before each of its turns."""
-
-    def __init__(self, clock: VirtualClock, watcher: Callable[[int], object]) -> None:
-        super().__init__(clock)
-        self.turn = 0
-        self.watcher: Callable[[int], object] = watcher
-        self.complaints: list[str] = []
-        self.set_exception_handler(lambda _, context: self.complaints.append(str(context)))
-
-    def _run_once(self) -> None:
-        self.turn += 1
-        self.watcher(self.turn)
-        super()._run_once()  # type: ignore[misc]
+PLACES = Places(MODULES, EXCUSED)
 
 
 class Tour:
@@ -286,14 +203,6 @@ class Tour:
 # -- moments -------------------------------------------------------------------------------------
 
 
-class Moment(NamedTuple):
-    """At one turn of the event loop, one asyncio task waits in these places."""
-
-    turn: int
-    task: str
-    places: tuple[Place, ...]
-
-
 type Disturbance = Callable[[Tour, Moment], set[Place]]
 """Does its worst at a moment of a tour, and returns the places that it met."""
 
@@ -307,26 +216,26 @@ def tasks_of(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
 def cancel_who_waits(tour: Tour, moment: Moment) -> set[Place]:
     (task,) = (task for task in tasks_of(tour.loop) if task.get_name() == moment.task)
     task.cancel()
-    return set(waits_at(task))
+    return set(PLACES.waits_at(task))
 
 
 def cancel_all(tour: Tour, moment: Moment) -> set[Place]:
     """What a host does that is in a hurry to leave: tasks that have not begun are among them."""
     met: set[Place] = set()
     for task in tasks_of(tour.loop):
-        met.update(waits_at(task))
+        met.update(PLACES.waits_at(task))
         task.cancel()
     return met
 
 
 def stop(tour: Tour, moment: Moment) -> set[Place]:
     tour.spawn(tour.scheduler.stop, "disturbs")
-    return {place for task in tasks_of(tour.loop) for place in waits_at(task)}
+    return {place for task in tasks_of(tour.loop) for place in PLACES.waits_at(task)}
 
 
 def start(tour: Tour, moment: Moment) -> set[Place]:
     tour.spawn(tour.scheduler.start, "disturbs")
-    return {place for task in tasks_of(tour.loop) for place in waits_at(task)}
+    return {place for task in tasks_of(tour.loop) for place in PLACES.waits_at(task)}
 
 
 def moments() -> list[Moment]:
@@ -335,29 +244,12 @@ def moments() -> list[Moment]:
 
     def look(turn: int) -> None:
         for task in tasks_of(tour.loop):
-            if waiting := waits_at(task):
+            if waiting := PLACES.waits_at(task):
                 seen.append(Moment(turn, task.get_name(), waiting))
 
     tour = Tour(look)
     assert tour.make() == []
     return seen
-
-
-def some_of(seen: list[Moment]) -> list[Moment]:
-    """The first two and the last two moments at which a task waits in the same places."""
-    stays: dict[tuple[str, tuple[Place, ...]], list[Moment]] = {}
-    for moment in seen:
-        stays.setdefault((moment.task, moment.places), []).append(moment)
-    return sorted({moment for stay in stays.values() for moment in (*stay[:2], *stay[-2:])})
-
-
-def one_of_each(seen: list[Moment]) -> list[Moment]:
-    """One moment for each chain of places."""
-    return list({moment.places: moment for moment in seen}.values())
-
-
-def one_a_turn(seen: list[Moment]) -> list[Moment]:
-    return list({moment.turn: moment for moment in seen}.values())
 
 
 def disturbed(disturb: Disturbance, moment: Moment, *, debug: bool) -> tuple[list[str], set[Place]]:
@@ -370,21 +262,9 @@ def disturbed(disturb: Disturbance, moment: Moment, *, debug: bool) -> tuple[lis
     return tour.make(), met
 
 
-def walk(disturb: Disturbance, chosen: list[Moment], *, debug: bool = False) -> None:
-    """Disturb a tour at each of these moments; fail if anything is wrong after one, or a place is not met."""
-    wrong: list[str] = []
-    met: set[Place] = set()
-    for moment in chosen:
-        said, places = disturbed(disturb, moment, debug=debug)
-        met |= places
-        where = " > ".join(map(str, moment.places))
-        wrong += [f"turn {moment.turn}, {moment.task} at {where}: {each}" for each in said]
-    report = [f"{len(chosen)} moments; {len(PLACES)} places found, {len(met)} hit"]
-    report += [f"  {'hit' if place in met else 'NOT HIT'}: {place}" for place in PLACES.values()]
-    sys.stdout.write("\n".join(report) + "\n")
-    assert not wrong, f"{len(wrong)} things are wrong:\n" + "\n".join(wrong[:20])
-    missed = {place for place in PLACES.values() if place not in met and place.function not in EXCUSED}
-    assert not missed, f"not hit: {', '.join(map(str, missed))}"
+def meet(disturb: Disturbance, chosen: list[Moment], *, debug: bool = False) -> None:
+    """Disturb a tour at each of these moments."""
+    walk(lambda moment: disturbed(disturb, moment, debug=debug), chosen, PLACES)
 
 
 DISTURBANCES = [cancel_who_waits, cancel_all, stop, start]
@@ -397,7 +277,7 @@ def no_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_the_places_are_found() -> None:
-    functions = {place.function for place in PLACES.values()}
+    functions = {place.function for place in PLACES}
     assert {"Runner.run", "Lifecycle.stop", "BackgroundScheduler.run_now"} <= functions
     assert not set(EXCUSED) - functions
 
@@ -409,20 +289,20 @@ def test_two_tours_are_the_same() -> None:
 @pytest.mark.parametrize("disturb", DISTURBANCES)
 def test_the_scheduler_survives_a_disturbance_at_every_await(disturb: Disturbance) -> None:
     chosen = some_of(moments())
-    walk(disturb, chosen if disturb is cancel_who_waits else one_a_turn(chosen))
+    meet(disturb, chosen if disturb is cancel_who_waits else one_a_turn(chosen))
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("disturb", DISTURBANCES)
 def test_so_it_does_in_the_debug_mode_of_asyncio(disturb: Disturbance) -> None:
-    walk(disturb, one_of_each(moments()), debug=True)
+    meet(disturb, one_of_each(moments()), debug=True)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("disturb", DISTURBANCES)
 def test_the_scheduler_survives_a_disturbance_at_every_turn(disturb: Disturbance) -> None:
     seen = moments()
-    walk(disturb, seen if disturb is cancel_who_waits else one_a_turn(seen))
+    meet(disturb, seen if disturb is cancel_who_waits else one_a_turn(seen))
 
 
 # -- collections ---------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bgtasks.cli import ingest, leader, prompts, run, settings, tasks
+from bgtasks.cli import ingest, jobs, leader, nodes, prompts, run, runs, settings, switch, tasks
 
 __all__ = ["app"]
 
@@ -43,6 +43,12 @@ def demo(
 
 app.command()(run.run)
 app.command()(tasks.tasks)
+app.command()(runs.runs)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(nodes.app, name="nodes")
+app.command()(switch.pause)
+app.command()(switch.resume)
+app.command()(switch.trigger)
 app.command()(ingest.ingest)
 app.command()(settings.settings)
 app.add_typer(prompts.app, name="prompts")

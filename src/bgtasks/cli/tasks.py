@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import AsyncExitStack
 
 import typer
 from rich.console import Console
@@ -10,37 +12,78 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from bgtasks.cli.cluster import Standing, print_standings, standings
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
-from bgtasks.resources import open_resources
+from bgtasks.cli.store import NoStore, StoreUrl, open_store
+from bgtasks.errors import BgTasksError, ResourceUnavailable
+from bgtasks.resources import Resources, open_resources
 from bgtasks.service import compose
 from bgtasks.settings import Settings
 from bgtasks.wiring import Decision
 
 __all__ = ["table", "tasks"]
 
+WITHIN = 2.8
+"""Seconds that the store may take for everything."""
+
 
 def tasks(
     redis: str | None = RedisUrl,
     imports: list[str] = Imports,
+    store: str | None = StoreUrl,
     as_json: bool = typer.Option(False, "--json", help="One JSON array instead of a table."),
 ) -> None:
-    """Show every known task and worker: when it runs, and why if it does not."""
+    """Show every known task and worker: when it runs, if not why, and how it stands in the cluster."""
     settings = load(redis)
     import_tasks(imports)
-    execute(_tasks(settings, as_json))
+    execute(_tasks(settings, store, as_json))
 
 
-async def _tasks(settings: Settings, as_json: bool) -> int:
-    async with open_resources(settings, checked=False) as held:
+async def _tasks(settings: Settings, store: str | None, as_json: bool) -> int:
+    apart = store is not None or settings.store_url is not None
+    async with AsyncExitStack() as stack:
+        asked = asyncio.create_task(_stand(settings, store)) if apart else None
+        if asked is not None:
+            stack.callback(asked.cancel)
+        held = await stack.enter_async_context(open_resources(settings, checked=False))
         rows = compose(held, settings).decisions
+        if asked is not None:
+            stand = await asked
+        elif held.trouble is None:
+            stand = await _stand(settings, None, held)
+        else:
+            stand = []
+    troubles = [f"what is wired waits: {held.trouble}"] if held.trouble is not None else []
+    if isinstance(stand, BgTasksError):
+        troubles.append(f"how tasks stand in the cluster is not known: {stand}")
+        stand = []
     if as_json:
-        typer.echo(json.dumps([{**row._asdict(), "wired": row.wired} for row in rows], indent=2))
+        in_store = {each.job.job_type: each.record() for each in stand}
+        said = [{**row._asdict(), "wired": row.wired, "cluster": in_store.get(row.name)} for row in rows]
+        typer.echo(json.dumps(said, indent=2))
     else:
         Console().print(table(rows))
-    if held.trouble is not None:
-        typer.echo(f"error: what is wired waits: {held.trouble}", err=True)
-        return 3
-    return 0
+        if stand:
+            typer.echo()
+            print_standings(stand)
+    for trouble in troubles:
+        typer.echo(f"error: {trouble}", err=True)
+    return 3 if troubles else 0
+
+
+async def _stand(
+    settings: Settings, store: str | None, held: Resources | None = None
+) -> list[Standing] | BgTasksError:
+    """How the tasks stand in the store, if there is one; or why that is not known."""
+    try:
+        async with asyncio.timeout(WITHIN), open_store(settings, store, held) as opened:
+            return await standings(opened)
+    except NoStore:
+        return []
+    except TimeoutError:
+        return ResourceUnavailable("the store", f"no answer in {WITHIN:g} s")
+    except BgTasksError as error:
+        return error
 
 
 def table(rows: tuple[Decision, ...]) -> Table:

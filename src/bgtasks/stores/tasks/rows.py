@@ -31,7 +31,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._rows: dict[UUID, JobRow] = {}
-        self._ids: list[UUID] = []
+        self._lists: dict[tuple[str | None, str | None], list[UUID]] = {}
         self._by_key: dict[tuple[str, str, str], UUID] = {}
         self._due: dict[str, list[tuple[datetime, UUID]]] = {}
 
@@ -55,7 +55,8 @@ class Jobs:
         if known is not None:
             self._undue(known)
         else:
-            insort(self._ids, job.id)
+            for each in _lists_of(job):
+                insort(self._lists.setdefault(each, []), job.id)
             if job.key is not None:
                 self._by_key[job.job_type, job.bot_id, job.key] = job.id
         self._rows[job.id] = job
@@ -69,7 +70,11 @@ class Jobs:
         if known is None:
             return False
         self._undue(known)
-        del self._ids[bisect_left(self._ids, job)]
+        for each in _lists_of(known):
+            ids = self._lists[each]
+            del ids[bisect_left(ids, job)]
+            if not ids:
+                del self._lists[each]
         if known.key is not None:
             del self._by_key[known.job_type, known.bot_id, known.key]
         return True
@@ -89,14 +94,14 @@ class Jobs:
 
     def page(self, job_type: str | None, bot_id: str | None, after: UUID | None, limit: int) -> list[JobRow]:
         """Jobs by their ids."""
-        begin = 0 if after is None else bisect_right(self._ids, after)
-        rows = (self._rows[self._ids[place]] for place in range(begin, len(self._ids)))
-        found = (row for row in rows if job_type in (None, row.job_type) and bot_id in (None, row.bot_id))
-        return list(islice(found, limit))
+        ids = self._lists.get((job_type, bot_id), [])
+        begin = 0 if after is None else bisect_right(ids, after)
+        return [self._rows[each] for each in ids[begin : begin + limit]]
 
     def types(self) -> dict[str, int]:
         """How many there are of each type."""
-        return dict(sorted(Counter(row.job_type for row in self._rows.values()).items()))
+        found = {of: len(ids) for (of, bot), ids in self._lists.items() if of is not None and bot is None}
+        return dict(sorted(found.items()))
 
     def over(self, before: datetime) -> list[JobRow]:
         """Jobs added at run time that are not due again, and began their last run before an instant."""
@@ -109,6 +114,11 @@ class Jobs:
             and row.last_run_at is not None
             and row.last_run_at < before
         ]
+
+
+def _lists_of(job: JobRow) -> tuple[tuple[str | None, str | None], ...]:
+    """The types and bots by which a job is listed; None is any."""
+    return (None, None), (job.job_type, None), (None, job.bot_id), (job.job_type, job.bot_id)
 
 
 class Runs:
