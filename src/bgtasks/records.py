@@ -24,6 +24,7 @@ __all__ = [
     "Command",
     "CommandRow",
     "Ending",
+    "Going",
     "JobRow",
     "Offer",
     "Refusal",
@@ -312,6 +313,13 @@ class Refused(NamedTuple):
     run_id: str | None = None
 
 
+class Going(NamedTuple):
+    """A run that the store takes a session to be doing."""
+
+    token: int
+    run_id: str
+
+
 class Ending(NamedTuple):
     """How a claimed run ended.
 
@@ -340,6 +348,7 @@ class Beat:
         unwanted: Runs of this session that are to be cancelled: overtaken by the next, or of a job that was
             removed.
         lost: Runs that were found lost just now, each told to one session only.
+        going: Runs in progress of this session, by their tokens.
         commands: Those to the session's node, sent since it joined, that it has not answered; the earliest
             first.
     """
@@ -351,6 +360,7 @@ class Beat:
     unwanted: tuple[str, ...] = ()
     lost: tuple[RunRow, ...] = ()
     commands: tuple[CommandRow, ...] = ()
+    going: tuple[Going, ...] = ()
 
 
 class RunQuery(NamedTuple):

@@ -43,6 +43,7 @@ class Claim:
         config_json: The job's config, as it was when the run was claimed.
         session: The session that made it.
         given_up: Nobody is to have it in place of this run.
+        over: The run has ended.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Claim:
         "config_json",
         "given_up",
         "job_id",
+        "over",
         "run_id",
         "session",
         "source",
@@ -65,7 +67,7 @@ class Claim:
         self.config_json = claimed.config_json
         self.source = source
         self.session = session
-        self.given_up = False
+        self.given_up = self.over = False
         self._desk = desk
 
     def check(self) -> int:
@@ -86,4 +88,5 @@ class Claim:
 
     def ended(self, outcome: Outcome, seconds: float) -> None:
         """The run is over, after so many seconds, or was not begun."""
+        self.over = True
         self._desk.ended(self, outcome, seconds)

@@ -113,9 +113,12 @@ def kept_schedule(trigger: Trigger, first: datetime | None) -> Schedule:
 
 
 def following(row: JobRow, schedule: Schedule, now: datetime) -> datetime | None:
-    """When a job is due that is given another schedule: what it is overdue for is caught up with first."""
+    """When a job is due that is given another schedule: what it is overdue for is caught up with first.
+
+    By a microsecond later, so that who does not know of the change cannot claim it by the schedule before.
+    """
     if row.next_run_at is not None and row.next_run_at <= now:
-        return row.next_run_at
+        return row.next_run_at + timedelta(microseconds=1)
     if schedule.interval_minutes is not None and row.last_run_at is not None:
         return max(now, row.last_run_at + timedelta(minutes=schedule.interval_minutes))
     return schedule.next_run_at

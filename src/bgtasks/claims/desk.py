@@ -21,6 +21,7 @@ from bgtasks.claims.commands import Commands
 from bgtasks.claims.declared import Declarations, job_id
 from bgtasks.claims.due import Due
 from bgtasks.claims.ending import Endings
+from bgtasks.claims.in_hand import InHand
 from bgtasks.claims.job_types import Guests, JobType
 from bgtasks.claims.jobs import Jobs
 from bgtasks.claims.offers import Offers
@@ -112,6 +113,7 @@ class Desk:
             changed=self.session.beat_now,
         )
         self._endings = Endings(self.session)
+        self._in_hand = InHand()
         self._hurry = False
         self._silent_since = float("inf")  # since when what was asked for got no answer
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -186,6 +188,7 @@ class Desk:
         """Let go of an event loop that was closed, or is about to be."""
         self._loop = self._talking = None
         self._endings.clear()
+        self._in_hand.clear()
         self.session.forget()
         self.guests.release()
 
@@ -215,7 +218,7 @@ class Desk:
 
     def _heard(self, beat: Beat) -> None:
         self._offers.try_again()
-        self.guests.release(self._in_hand)
+        self.guests.release(self._is_wanted)
         for row in beat.due:
             if row.id not in self._due:
                 self._receive(row)
@@ -224,6 +227,8 @@ class Desk:
                 self._offers.take(job, offer)
             else:
                 self._offers.strangers.setdefault(offer.job_id, []).append(offer)
+        for ghost in self._in_hand.ghosts(beat.going, self._is_asked_for):
+            self._endings.disown(ghost)
         for command in beat.commands:
             self.commands.hear(command)
         for job in self._jobs.values():
@@ -249,7 +254,10 @@ class Desk:
             self._book.see(job, row)
         return job
 
-    def _in_hand(self, id: UUID) -> bool:
+    def _is_asked_for(self, run_id: str) -> bool:
+        return self._due.asks_for(run_id) or self._offers.asks_for(run_id)
+
+    def _is_wanted(self, id: UUID) -> bool:
         return id in self._due or id in self._offers
 
     async def _look_after(self, now: float) -> None:
@@ -260,6 +268,7 @@ class Desk:
         """The session is over: what it claimed is not ours any more, and what is due is seen by the next."""
         self._due.clear()
         self._offers.clear(why)
+        self._in_hand.forget_ghosts()
         self.commands.clear()
         for job in self._jobs.values():
             job.agenda.due = None
@@ -275,7 +284,7 @@ class Desk:
 
     def holds(self, claim: Claim) -> bool:
         """Whether a claim is this process's at this moment."""
-        return claim.session == self.session.id and self.session.holds
+        return claim.session == self.session.id and self.session.holds and not claim.over
 
     def remaining(self, claim: Claim) -> float:
         """Seconds for which it is."""
@@ -309,7 +318,7 @@ class Desk:
         try:
             while True:
                 if self._endings:
-                    await self._endings.tell()
+                    self._in_hand.drop(await self._endings.tell())
                     self._silent_since = float("inf")
                     if self._hurry:
                         self._hurry = False
@@ -360,6 +369,8 @@ class Desk:
     def _begin(
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
     ) -> None:
+        if not self._in_hand.take(claimed.run_id):  # claimed again, by who had not heard the first answer
+            return
         claim = Claim(claimed, f"claim:{job.name}", session, self)
         if job.removed or not self.holds(claim) or not self._dispatcher.admits:  # too late: give it back
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")

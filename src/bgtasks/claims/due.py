@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from bgtasks.claims.book import Book, stored
@@ -49,6 +49,11 @@ class Due:
 
     def __contains__(self, job: UUID) -> bool:
         return job in self._wanted
+
+    def asks_for(self, run_id: str) -> bool:
+        """Whether a claim of this run was sent and not answered; it is asked again."""
+        asked = (each.asked for each in self._wanted.values())
+        return any(each is not None and each.tick.run_id == run_id for each in asked)
 
     def want(self, job: Job) -> None:
         """A job is due: claim it."""
@@ -106,6 +111,11 @@ class Due:
             self._begin(job, answer, session)
         elif answer.why is Refusal.NO_SESSION:
             self._session.beat_now()
+        elif answer.why is Refusal.TAKEN and answer.next_run_at not in (None, tick.following):
+            # By another trigger than this node knows, or sooner over than looked for: the next beat tells.
+            self._book.place(job, replace(row, next_run_at=None))
+            if answer.next_run_at < self._book.now() + timedelta(seconds=self._session.times.renew):
+                self._session.beat_now()
         elif answer.why is Refusal.BUSY and answer.run_id is None:
             stored(job).wait(row)  # until its run here has ended, or the next beat
         else:

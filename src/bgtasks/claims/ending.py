@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from bgtasks.claims.claim import Claim
@@ -10,7 +11,7 @@ from bgtasks.claims.offers import first
 from bgtasks.claims.session import Session
 from bgtasks.errors import ClaimLost
 from bgtasks.outcomes import Cancelled, Deferred, Done, Failed, Missed, Outcome, Skipped, TimedOut
-from bgtasks.records import Ending, RunStatus
+from bgtasks.records import Ending, Going, RunStatus
 
 __all__ = ["Endings", "ending"]
 
@@ -35,12 +36,17 @@ class Endings:
         """The run of a claim is over; whether it promised to return `counts`."""
         self._open[claim.run_id] = ending(claim, outcome, seconds, counts=counts)
 
+    def disown(self, run: Going) -> None:
+        """A run that nobody does is offered again."""
+        why = "nobody was doing it: an answer of the store was lost, or the store forgot its end"
+        self._open[run.run_id] = Ending(run.run_id, run.token, RunStatus.LOST, 0, None, why, again=True)
+
     def clear(self) -> None:
         """Tell of none: their runs are found lost."""
         self._open.clear()
 
-    async def tell(self) -> None:
-        """Tell of them, in one call.
+    async def tell(self) -> Iterable[str]:
+        """Tell of them, in one call; the runs that were told of.
 
         Raises:
             BgTasksError: The store does not answer.
@@ -49,6 +55,7 @@ class Endings:
         await self._session.ask(self._session.store.finish(list(said.values())))
         for run_id in said:
             del self._open[run_id]
+        return said
 
 
 def ending(claim: Claim, outcome: Outcome, seconds: float, *, counts: bool = False) -> Ending:

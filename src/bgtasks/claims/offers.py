@@ -68,6 +68,10 @@ class Offers:
         offers = (*self._open.values(), *self._busy.values(), *(each[:2] for each in self._asked.values()))
         return any(offer.job_id == job for _, offer in offers)
 
+    def asks_for(self, run_id: str) -> bool:
+        """Whether it is being claimed, or will be."""
+        return run_id in self._open or run_id in self._busy
+
     def __bool__(self) -> bool:
         return bool(self._open)
 

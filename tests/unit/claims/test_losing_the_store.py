@@ -176,7 +176,7 @@ class TestARunWhoseClaimIsLost:
         assert seen == ["the claim could not be renewed, or was given up"]
 
     def test_is_told_so_for_ever(self, cluster: Cluster) -> None:
-        cluster.task("short", Every("5s", fixed_rate=True), on="a")
+        cluster.task("long", Every("5s", fixed_rate=True), 60.0, on="a", overlap="allow")
 
         async def main() -> None:
             await cluster.start("a")

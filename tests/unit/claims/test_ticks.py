@@ -104,7 +104,7 @@ class TestDaylightSaving:
 
         async def main() -> None:
             await cluster.start()
-            await cluster.clock.advance(shift - timedelta(minutes=10) - cluster.clock.now())
+            await cluster.clock.advance(shift - timedelta(minutes=10, seconds=20) - cluster.clock.now())
             for name in "abba":
                 await cluster.stop(name)
                 cluster.process(name)

@@ -16,6 +16,7 @@ from bgtasks.records import (
     Command,
     CommandRow,
     Ending,
+    Going,
     JobRow,
     Offer,
     Refusal,
@@ -77,14 +78,16 @@ class MemoryTaskStore:
         if row is None:
             return Beat(now, False, lost=lost)
         offers = [run for run in self._runs.wanted() if run.job_type in row.wired][:limit]
+        mine = [run for run in self._runs.going() if run.session == session]
         return Beat(
             now,
             True,
             tuple(self._jobs.due(row.wired, now + timedelta(seconds=horizon), limit)),
             tuple(Offer(run.id, run.job_id, run.due, run.attempt, run.attempts) for run in offers),
-            tuple(run.id for run in self._runs.going() if run.session == session and run.unwanted),
+            tuple(run.id for run in mine if run.unwanted),
             lost,
             tuple(self._commands.told(row, now)),
+            tuple(sorted(Going(run.token, run.id) for run in mine)),
         )
 
     async def describe(self, session: SessionRow) -> None:

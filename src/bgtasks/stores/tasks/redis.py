@@ -60,6 +60,7 @@ from bgtasks.records import (
     Command,
     CommandRow,
     Ending,
+    Going,
     JobRow,
     Offer,
     Refused,
@@ -165,7 +166,7 @@ class RedisTaskStore:
 
     async def beat(self, session: str, ttl: float, horizon: float, *, limit: int = 1000) -> Beat:
         """See `TaskStore`."""
-        now, alive, due, offers, unwanted, lost, told = await self._run(
+        now, alive, due, offers, unwanted, lost, told, going = await self._run(
             redis_sessions.BEAT, session, _us(ttl), _us(horizon), limit
         )
         return Beat(
@@ -176,6 +177,7 @@ class RedisTaskStore:
             tuple(unwanted),
             tuple(map(run_row, lost)),
             tuple(map(command_row, told)),
+            tuple(sorted(Going(int(token), run_id) for token, run_id in batched(going, 2))),
         )
 
     async def describe(self, session: SessionRow) -> None:

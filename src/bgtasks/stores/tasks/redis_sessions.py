@@ -85,7 +85,7 @@ local alive = is_alive(session)
 if alive then call('ZADD', prefix .. 'sessions', whole(now + ARGV[2]), session) end
 local lost = reap()
 do_what_is_requested()
-if not alive then return {at, 0, {}, {}, {}, lost, {}} end
+if not alive then return {at, 0, {}, {}, {}, lost, {}, {}} end
 
 local wired, seen = {}, {}
 for _, each in ipairs(cjson.decode(call('HGET', key('session', session), 'wired') or '[]')) do
@@ -119,7 +119,12 @@ for i, run in ipairs(first('offers', '+inf')) do
   offers[i] = call('HMGET', key('run', run), 'id', 'job_id', 'due', 'attempt', 'attempts')
 end
 local unwanted = call('ZREVRANGEBYSCORE', key('session-runs', session), '(0', '-inf')
-return {at, 1, due, offers, unwanted, lost, told(session)}
+local going = {}
+for _, run in ipairs(call('ZRANGE', key('session-runs', session), 0, -1)) do
+  going[#going + 1] = call('HGET', key('run', run), 'token')
+  going[#going + 1] = run
+end
+return {at, 1, due, offers, unwanted, lost, told(session), going}
 """
 )
 

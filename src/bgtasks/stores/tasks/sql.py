@@ -29,6 +29,7 @@ from bgtasks.records import (
     Command,
     CommandRow,
     Ending,
+    Going,
     JobRow,
     Offer,
     Refused,
@@ -132,12 +133,12 @@ class SqlTaskStore:
                 return Beat(await rows.now(), False, lost=lost)
             me = session_of(row)
             due = self._dialect.due(me.wired, horizon, limit)
-            unwanted = select(runs.c.id, runs.c.created_at)
-            unwanted = unwanted.where(RUNNING, runs.c.session == session, runs.c.unwanted)
+            going = select(runs.c.id, runs.c.created_at, runs.c.token, runs.c.unwanted)
+            going = going.where(RUNNING, runs.c.session == session)
             # In one statement: a beat without commands, which is nearly every one, takes no more of them.
             both = union_all(
-                unwanted.add_columns(literal(False).label("told")),
-                orders.names(session).add_columns(literal(True)),
+                going.add_columns(literal(False).label("told")),
+                orders.names(session).add_columns(literal(0), literal(False), literal(True)),
             )
             said = (await connection.execute(both.order_by("created_at", "id"))).all()
             return Beat(
@@ -145,9 +146,10 @@ class SqlTaskStore:
                 True,
                 tuple(job_of(each) for each in await connection.execute(due)),
                 tuple(Offer(*each) for each in await connection.execute(self._offers(me.wired, limit))),
-                tuple(each.id for each in said if not each.told),
+                tuple(each.id for each in said if each.unwanted),
                 lost,
                 tuple(await orders.told(session)) if any(each.told for each in said) else (),
+                tuple(sorted(Going(each.token, each.id) for each in said if not each.told)),
             )
 
         return await self._database.write(work)
