@@ -52,6 +52,9 @@ class Agenda(ABC):
     kept = False
     """Whether its instants are kept in a store, and claimed there."""
 
+    guest = False
+    """Whether it is that of a job which was added at run time."""
+
     at: datetime | None = None
     fault: str | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,10 @@ def _in_redis(redis: Any, config: Any) -> TaskStore | None:
     """A store in the server of a client of redis-py; what else a host calls `redis` only it knows."""
     from bgtasks.stores import task_store  # composition: a client becomes a store
 
-    return task_store(redis, namespace=_namespace(config)) if hasattr(redis, "connection_pool") else None
+    library = sys.modules.get("redis.asyncio")  # if it is not loaded, this is no client of it
+    if library is None or not isinstance(redis, library.Redis):
+        return None
+    return task_store(redis, namespace=_namespace(config))
 
 
 def _opened(url: str, config: Any, clock: Clock) -> TaskStore:

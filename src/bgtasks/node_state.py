@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -52,6 +53,7 @@ class NodeState:
         health, rows = self._scheduler.health(), self._scheduler.decisions
         kept = {row.name: row for row in rows}
         return {
+            **{name: _said(section) for name, section in self.sections.items()},
             "known": [row.name for row in rows],
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -63,8 +65,15 @@ class NodeState:
             "unavailable": self._scheduler.unavailable,
             "jobs": [_job(job, kept.get(job.name)) for job in self._scheduler.snapshot()],
             "not_wired": {row.name: row.reason for row in rows if not row.wired},
-            **{name: section() for name, section in self.sections.items()},
         }
+
+
+def _said(section: Section) -> Any:
+    """What a section says; it is someone else's code, and must not keep the rest from being said."""
+    try:
+        return json.loads(json.dumps(section(), default=str, allow_nan=False))
+    except Exception as error:  # noqa: BLE001
+        return {"error": f"{type(error).__name__}: {error}"}
 
 
 def _job(job: JobSnapshot, row: Decision | None) -> dict[str, Any]:
@@ -88,6 +97,7 @@ def _job(job: JobSnapshot, row: Decision | None) -> dict[str, Any]:
 def said(outcome: Outcome) -> str:
     """An outcome in one line."""
     reason = getattr(outcome, "reason", "")
+    reason = " ".join(reason.split())
     return f"{type(outcome).__name__}: {reason}"[:500] if reason else type(outcome).__name__
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bgtasks.agenda import Agenda, agenda
 from bgtasks.clock import Clock
-from bgtasks.errors import DuplicateTask, UnknownTask
+from bgtasks.errors import DuplicateTask, InvalidTask, UnknownTask
 from bgtasks.job import Job
 from bgtasks.outcomes import Skipped
 from bgtasks.policies import POLICY, Policy
@@ -51,15 +51,21 @@ class Roll:
         )
         return (*self._rows, *by_hand)
 
-    def find(self, name: str) -> Job:
+    def find(self, name: str, *, declared: bool = False) -> Job:
         """The job of a name.
+
+        Args:
+            declared: One that was added at run time will not do.
 
         Raises:
             UnknownTask: There is none.
+            InvalidTask: It was added at run time.
         """
         job = self.jobs.get(name)
         if job is None or job.removed:
             raise UnknownTask(name, [each.name for each in self.jobs.values() if not each.removed])
+        if declared and job.agenda.guest:
+            raise InvalidTask(f'"{name}" was added at run time: scheduler.jobs changes and removes it')
         return job
 
     def add(self, job: Job) -> None:

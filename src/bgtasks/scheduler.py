@@ -326,7 +326,7 @@ class BackgroundScheduler:
             InvalidTrigger: It is no interval above zero and no trigger.
             InvalidTask: It is a worker.
         """
-        job = self._roll.find(name)
+        job = self._roll.find(name, declared=True)
         if job.is_worker:
             raise InvalidTask(f'"{name}" is a worker: it has no schedule, it is restarted when it ends')
         trigger = as_trigger(interval)
@@ -345,7 +345,7 @@ class BackgroundScheduler:
         Raises:
             UnknownTask: There is no such job.
         """
-        job = self._roll.find(name)
+        job = self._roll.find(name, declared=True)
         self._dispatcher.retire(job)
         if self._desk is not None:
             self._desk.drop(job)

@@ -111,7 +111,8 @@ def test_python_dash_m_bgtasks_is_the_same_command(home: Path) -> None:
 def test_help_lists_every_command(home: Path) -> None:
     ended = bgtasks("--help", home=home)
     assert ended.code == 0
-    for name in ("demo", "run", "tasks", "ingest", "settings", "prompts"):
+    commands = ("demo", "run", "tasks", "runs", "jobs", "nodes", "pause", "resume", "trigger", "ingest")
+    for name in (*commands, "settings", "prompts", "leader"):
         assert re.search(rf"^ +{name} ", ended.out, re.MULTILINE), ended.out
 
 

@@ -148,6 +148,7 @@ class Cluster:
         self.met: list[str] = []
         self.claims: list[Claim] = []
         self._options = options
+        self._own_options: dict[str, dict[str, Any]] = {}
         self._registries: dict[str, Registry] = {}
         self.nodes: dict[str, Node] = {}
         for name in names:
@@ -164,7 +165,12 @@ class Cluster:
         self._registries[name] = Registry()
         return self.process(name)
 
-    def process(self, name: str, **options: Any) -> Node:
+    def equip(self, name: str, **options: Any) -> Node:
+        """A node whose scheduler is built with these arguments too, from now on."""
+        self._own_options[name] = options
+        return self.process(name)
+
+    def process(self, name: str) -> Node:
         """A new process of a node: nothing is left of the old one but what it declares."""
         reach = Reach(self.store)
         scheduler = build_scheduler(
@@ -173,7 +179,7 @@ class Cluster:
             node_id=name,
             clock=self.clock,
             random=Random(name),
-            **self._options | options,
+            **self._options | self._own_options.get(name, {}),
         )
         self.nodes[name] = Node(name, scheduler, reach, Recorder(scheduler))
         return self.nodes[name]
@@ -188,7 +194,7 @@ class Cluster:
             background_task(trigger, **registry_of)(self._body(name, node, does))
             self.process(node)
 
-    def job(
+    def job_type(
         self, job_type: str, does: DoesJob | float | None = None, *, on: str = "", **options: Any
     ) -> None:
         """Declare on all nodes, or on these, what runs the jobs of a type."""

@@ -23,6 +23,9 @@ DEFAULTS: dict[str, Any] = {
     "data_dir": None,
     "log_level": "INFO",
     "stop_timeout": 10.0,
+    "store_url": None,
+    "history_days": 30.0,
+    "history_runs": 1000,
     # those that the table of built-in tasks names
     "background_scheduler_chat_llm_enabled": True,
     "background_scheduler_log_rag_ingest_enabled": False,

@@ -41,7 +41,7 @@ class Book:
     def see(self, job: Job, row: JobRow) -> None:
         """A job as the store has it."""
         job.failures = row.failures
-        if row.id not in self.switching:
+        if row.id not in self.switching and not stored(job).guest:
             self._dispatcher.pauses.follow(job, None if row.enabled else row.reason or "by hand")
         self.place(job, row)
 

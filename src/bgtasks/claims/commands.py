@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from inspect import isawaitable
 from typing import Any, Protocol
 
 from bgtasks.claims.session import Session
@@ -15,7 +16,10 @@ from bgtasks.records import CommandRow
 
 __all__ = ["Commands", "Handler"]
 
-type Handler = Callable[[str, Mapping[str, Any]], Awaitable[str] | str]
+LONGEST = 4_000
+"""Characters of an answer that are kept."""
+
+type Handler = Callable[[str, Mapping[str, Any]], Awaitable[Any] | Any]
 """Carries out a command on a subject, with arguments; returns what came of it, or raises."""
 
 
@@ -73,10 +77,11 @@ class Commands:
         """Carry out a command that was not heard before: it is told again until it is answered."""
         if command.id not in self._heard:
             self._heard.add(command.id)
-            self._spawn(self._carry_out(command), f"command:{command.kind}")
+            doing = self._spawn(self._carry_out(command), f"command:{command.kind}")
+            doing.add_done_callback(lambda done: self._given_up(command) if done.cancelled() else None)
 
     def clear(self) -> None:
-        """Of another session no answer is taken, and it hears of none that was sent before."""
+        """The session is over: of another no answer is taken, and it hears of none that was sent before."""
         self._heard.clear()
         self._answers.clear()
 
@@ -89,6 +94,12 @@ class Commands:
         id, (done, text) = next(iter(self._answers.items()))
         await self._session.ask(self._session.store.answer(self._session.id, id, done, text))
         self._answers.pop(id, None)
+
+    def _given_up(self, command: CommandRow) -> None:
+        """A host cancelled what carried it out, perhaps before its first step."""
+        if command.id in self._heard:  # else the session that heard of it is over
+            self._answers[command.id] = (False, "it was cancelled")
+            self._talk()
 
     async def _carry_out(self, command: CommandRow) -> None:
         session = self._session.id
@@ -105,8 +116,9 @@ class Commands:
         try:
             arguments = json.loads(command.arguments_json or "{}")
             answer = handler(command.subject, arguments)
-            return True, answer if isinstance(answer, str) else await answer
+            answer = await answer if isawaitable(answer) else answer
+            return True, (answer if isinstance(answer, str) else str(answer))[:LONGEST]
         except BgTasksError as error:
-            return False, str(error)
+            return False, str(error)[:LONGEST]
         except Exception as error:  # noqa: BLE001 - a handler may be someone else's code
-            return False, f"{type(error).__name__}: {error}"
+            return False, f"{type(error).__name__}: {error}"[:LONGEST]

@@ -49,8 +49,8 @@ class Declarations:
         return bool(self._open)
 
     def want(self, *jobs: Job) -> None:
-        """Tell of these, or again."""
-        self._open.update((stored(job).id, job) for job in jobs)
+        """Tell of these, or again; guests are known to the store."""
+        self._open.update((stored(job).id, job) for job in jobs if not stored(job).guest)
 
     def drop(self, job: Job) -> None:
         """It is no task of this process any more."""
@@ -117,6 +117,9 @@ def following(row: JobRow, schedule: Schedule, now: datetime) -> datetime | None
 
     By a microsecond later, so that who does not know of the change cannot claim it by the schedule before.
     """
+    both_plain = row.interval_minutes is not None and schedule.interval_minutes is not None
+    if row.next_run_at is None and both_plain:  # a run is in progress, and its end says when
+        return None
     if row.next_run_at is not None and row.next_run_at <= now:
         return row.next_run_at + timedelta(microseconds=1)
     if schedule.interval_minutes is not None and row.last_run_at is not None:
@@ -138,6 +141,9 @@ async def declared(job: Job, store: TaskStore, ask: Ask, now: Callable[[], datet
     wanted = JobRow(id=job_id(job.name), job_type=job.name, key=job.name, declared=True, **schedule._asdict())
     while True:
         row = await ask(store.add(wanted))
+        if row.id != wanted.id:  # a job that was added at run time has the name for its key
+            wanted = replace(wanted, key=None)
+            continue
         same = (row.trigger, row.interval_minutes) == (wanted.trigger, wanted.interval_minutes)
         if same and row.retired_at is None:
             return row

@@ -96,7 +96,9 @@ class Desk:
         self._book = Book(self.session, dispatcher, clock)
         self._jobs = self._book.jobs
         self._declarations = Declarations(self.session, self._book, bus)
-        self._switches = self._book.switching = Switches(self.session, self._book, new_run_id)
+        self._switches = self._book.switching = Switches(
+            self.session, self._book, new_run_id, self._declarations.tell
+        )
         self._due = Due(self.session, self._book, bus, new_run_id, self._begin, self._declarations.want)
         self._offers = Offers(
             self.session, bus, random, new_run_id, self._spawn, self._talk, self._declarations.tell
@@ -113,7 +115,7 @@ class Desk:
             changed=self.session.beat_now,
         )
         self._endings = Endings(self.session)
-        self._in_hand = InHand()
+        self._in_hand = InHand(self._book, dispatcher)
         self._hurry = False
         self._silent_since = float("inf")  # since when what was asked for got no answer
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -174,18 +176,24 @@ class Desk:
         for task in self._tasks - {self._talking}:
             task.cancel()
         for _ in range(3):  # what is being said may not have all of it, or get no answer
-            if (self._endings or self._offers.withdrawals) and self.session.trouble is None:
+            untold = self._endings or self._offers.withdrawals or self._switches or self.commands
+            if untold and self.session.trouble is None:
                 self._talk()
             if self._talking is not None and not self._talking.done():
                 await asyncio.wait((self._talking,), timeout=max(0.0, until - self._clock.monotonic()))
         if self._talking is not None:
             self._talking.cancel()
+        self._loop = self._talking = None  # a task that joins from now on begins with the next start
         await self.session.close(max(0.0, until - self._clock.monotonic()))
-        self._loop = self._talking = None
+        self.commands.clear()
         self.guests.release()
 
     def forget(self) -> None:
         """Let go of an event loop that was closed, or is about to be."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._offers.clear("the scheduler was stopped")
+            for task in self._tasks:
+                task.cancel()
         self._loop = self._talking = None
         self._endings.clear()
         self._in_hand.clear()
@@ -227,15 +235,11 @@ class Desk:
                 self._offers.take(job, offer)
             else:
                 self._offers.strangers.setdefault(offer.job_id, []).append(offer)
-        for ghost in self._in_hand.ghosts(beat.going, self._is_asked_for):
+        for ghost in self._in_hand.ghosts(beat.going, (self._due, self._offers)):
             self._endings.disown(ghost)
         for command in beat.commands:
             self.commands.hear(command)
-        for job in self._jobs.values():
-            for run in job.runs:
-                if run.claim is not None and run.claim.run_id in beat.unwanted and run.ending is None:
-                    run.claim.given_up = True
-                    self._dispatcher.cancel(run, Cancelled("its next run is due, or it was removed"))
+        self._in_hand.give_up(beat.unwanted)
         for lost in beat.lost:
             again = lost.attempt < lost.attempts
             self._bus.emit(RunLost(lost.job_type, lost.id, lost.due, lost.node_id or "", lost.attempt, again))
@@ -245,17 +249,14 @@ class Desk:
         self._presence.look()
         self._talk()
 
-    def _receive(self, row: JobRow) -> Job | None:
+    def _receive(self, row: JobRow, *, due: bool = True) -> Job | None:
         """The job of a row as it is now: a task's, or a guest."""
         job = self._jobs.get(row.id)
         if job is None or job.name != row.job_type:
-            job = self.guests.receive(row)
+            job = self.guests.receive(row, due=due)
         if job is not None:
             self._book.see(job, row)
         return job
-
-    def _is_asked_for(self, run_id: str) -> bool:
-        return self._due.asks_for(run_id) or self._offers.asks_for(run_id)
 
     def _is_wanted(self, id: UUID) -> bool:
         return id in self._due or id in self._offers
@@ -268,6 +269,7 @@ class Desk:
         """The session is over: what it claimed is not ours any more, and what is due is seen by the next."""
         self._due.clear()
         self._offers.clear(why)
+        self._declarations.want(*self._jobs.values())  # somebody may have taken them for retired
         self._in_hand.forget_ghosts()
         self.commands.clear()
         for job in self._jobs.values():
@@ -325,12 +327,14 @@ class Desk:
                         self.session.beat_now()
                 elif self._offers.withdrawals and self.session.id:
                     await self._offers.withdraw_next()
-                elif not self.session.holds or not self._dispatcher.admits:
-                    return  # the next beat begins anew; what stops takes nothing more
+                elif not self.session.holds:
+                    return  # the next beat begins anew
                 elif self._switches:
                     await self._switches.tell_next()
                 elif self.commands:
                     await self.commands.answer_next()
+                elif not self._dispatcher.admits:
+                    return  # what stops takes nothing more
                 elif self._presence.changed:
                     await self.session.ask(self._store.describe(self._presence.row(self.session.id)))
                 elif self._offers:
@@ -344,9 +348,9 @@ class Desk:
                 elif self._declarations:
                     await self._declarations.tell_next()
                 elif self.guests.broken:
-                    await self._switch_off_broken()
+                    await self.guests.pause_broken()
                 elif self._offers.strangers:
-                    await self._offers.meet_next(self._receive)
+                    await self._offers.meet_next(lambda row: self._receive(row, due=False))
                 else:
                     return
         except ResourceUnavailable as error:
@@ -358,13 +362,6 @@ class Desk:
                 self.session.give_up(str(error))
         except BgTasksError:
             return  # said by the session, whose next beat begins anew
-
-    async def _switch_off_broken(self) -> None:
-        """Pause a job whose trigger cannot be read, for all to see: it would be found due for ever."""
-        id, why = next(iter(self.guests.broken.items()))
-        self._switches.want(id, why)
-        await self._switches.tell_next()
-        self.guests.broken.pop(id, None)
 
     def _begin(
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
@@ -382,10 +379,12 @@ class Desk:
 
     async def _ask[T](self, call: Coroutine[Any, Any, T]) -> T:
         """For whoever calls from outside, also before the scheduler was started."""
-        if self._loop is None:
-            await self._store.open()
-            return await call
-        return await self.session.ask(call)
+        try:
+            await self.session.make_ready()
+        except BaseException:
+            call.close()
+            raise
+        return await call if self._loop is None else await self.session.ask(call)
 
     def _spawn(self, call: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         assert self._loop is not None

@@ -54,7 +54,7 @@ class Endings:
         said = first(self._open)
         await self._session.ask(self._session.store.finish(list(said.values())))
         for run_id in said:
-            del self._open[run_id]
+            self._open.pop(run_id, None)
         return said
 
 

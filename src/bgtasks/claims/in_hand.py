@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Protocol
 
+from bgtasks.claims.book import Book
+from bgtasks.outcomes import Cancelled
 from bgtasks.records import Going
 
+if TYPE_CHECKING:
+    from bgtasks.dispatcher import Dispatcher
+
 __all__ = ["InHand"]
+
+
+class Asking(Protocol):
+    """Claims runs."""
+
+    def asks_for(self, run_id: str) -> bool:
+        """Whether it is being claimed, and no answer has come."""
 
 
 class InHand:
@@ -17,7 +30,9 @@ class InHand:
     lives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book, dispatcher: Dispatcher) -> None:
+        self._book = book
+        self._dispatcher = dispatcher
         self._runs: set[str] = set()
         self._strange: set[str] = set()
 
@@ -37,18 +52,36 @@ class InHand:
         self._runs.clear()
         self._strange.clear()
 
+    def give_up(self, run_ids: Collection[str]) -> None:
+        """End runs that nobody wants any more, or do not begin them."""
+        if not run_ids:
+            return
+        why = "its next run is due, or it was removed"
+        for job in tuple(self._book.jobs.values()):
+            for run in job.runs:
+                if run.claim is not None and run.claim.run_id in run_ids and run.ending is None:
+                    run.claim.given_up = True
+                    self._dispatcher.cancel(run, Cancelled(why))
+            for request in (job.queued, job.waiting):
+                if request is not None and request.claim is not None and request.claim.run_id in run_ids:
+                    self._dispatcher.withdraw(job, why)
+
     def forget_ghosts(self) -> None:
         """Those of a session that is over are found lost."""
         self._strange.clear()
 
-    def ghosts(self, going: Iterable[Going], is_asked_for: Callable[[str], bool]) -> list[Going]:
+    def ghosts(self, going: Iterable[Going], asked: Collection[Asking]) -> list[Going]:
         """What is not in hand, by two beats in a row; it is in hand from now on, until it is disowned.
 
         Args:
             going: What the store takes this session to be doing.
-            is_asked_for: Whether an answer is still to come.
+            asked: Who may have claimed a run, and not been answered yet.
         """
-        strange = [run for run in going if run.run_id not in self._runs and not is_asked_for(run.run_id)]
+        strange = [
+            run
+            for run in going
+            if run.run_id not in self._runs and not any(each.asks_for(run.run_id) for each in asked)
+        ]
         found = [run for run in strange if run.run_id in self._strange]
         self._strange = {run.run_id for run in strange}
         self._runs.update(run.run_id for run in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -90,33 +90,49 @@ class Guests:
 
     Attributes:
         types: What they may be of.
-        broken: Those whose trigger cannot be read, and why; to be switched off, so that it shows.
+        broken: Those that are due by a trigger that cannot be read, and why; to be paused, so that it shows.
     """
 
     def __init__(self, session: Session, book: Book, dispatcher: Dispatcher, clock: Clock) -> None:
         self.types: dict[str, JobType] = {}
-        self.broken: dict[UUID, str] = {}
+        self.broken: dict[UUID, tuple[JobRow, str]] = {}
         self._session = session
         self._book = book
         self._dispatcher = dispatcher
         self._clock = clock
         self._jobs: dict[UUID, Job] = {}
 
+    async def pause_broken(self) -> None:
+        """Pause the next one that cannot be read, unless it was changed meanwhile: it would be due for ever.
+
+        Raises:
+            BgTasksError: The store does not answer.
+        """
+        id, (row, why) = next(iter(self.broken.items()))
+        await self._session.ask(self._session.store.change(replace(row, enabled=False, reason=why)))
+        self.broken.pop(id, None)
+
     def __iter__(self) -> Iterator[Job]:
         return iter(tuple(self._jobs.values()))
 
-    def receive(self, row: JobRow) -> Job | None:
-        """The job of a row, in hand from now on; None if it cannot be run here."""
+    def receive(self, row: JobRow, *, due: bool = True) -> Job | None:
+        """The job of a row, in hand from now on; None if it cannot be run here.
+
+        Args:
+            due: For its trigger, and not because somebody wants a run of it.
+        """
         kind, job = self.types.get(row.job_type), self._jobs.get(row.id)
         if kind is None:
             return None
         try:
             trigger = kept_trigger(_NEVER, row)
         except InvalidTrigger as error:
-            self.broken[row.id] = f"its trigger cannot be read: {error}"
-            return None
+            if due:
+                self.broken[row.id] = (row, f"its trigger cannot be read: {error}")
+                return None
+            trigger = _NEVER
         if job is None:
-            agenda = Stored(row.id, kind.policy.catch_up, self._session)
+            agenda = Stored(row.id, kind.policy.catch_up, self._session, guest=True)
             job = Job(_name(row), _runs(kind, row.id, self._book), trigger, agenda, kind.policy)
             self._jobs[row.id] = self._book.jobs[row.id] = job
             self._dispatcher.take_in(job)
@@ -144,7 +160,7 @@ _NEVER = Once(datetime.fromtimestamp(0, UTC))
 
 def _name(row: JobRow) -> str:
     """What its runs are called: no two jobs are called the same."""
-    if row.key is None:
+    if row.key is None or "/" in row.bot_id + row.key:
         return f"{row.job_type}[{row.id}]"
     return (
         f"{row.job_type}[{row.key}]" if row.bot_id == EVERY_BOT else f"{row.job_type}[{row.bot_id}/{row.key}]"

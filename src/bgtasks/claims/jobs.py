@@ -226,7 +226,7 @@ class Jobs:
         return await self._ask(self._store.runs(RunQuery(id, job_type, tuple(statuses), place, limit)))
 
     async def _switch(self, id: UUID, paused: str | None) -> JobRow:
-        row = await switched(self._store, self._ask, id, paused, self._now, self._new_run_id)
+        row = await switched(self._store, self._ask, id, paused, self._now, self._new_run_id())
         if row is None:
             raise UnknownJob(id)
         return row

@@ -17,7 +17,7 @@ from bgtasks.events import EventBus, RunSkipped
 from bgtasks.job import Job, Request
 from bgtasks.outcomes import Outcome
 from bgtasks.policies import Overlap
-from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused
+from bgtasks.records import Claimed, JobRow, Offer, Refusal, Refused, RunStatus
 from bgtasks.run import NewRunId
 
 __all__ = ["Offers", "first", "why"]
@@ -104,7 +104,8 @@ class Offers:
         offer = Offer(self._new_run_id(), stored(job).id, due, 1, 1)
         if answer is not None:
             self._asked[offer.run_id] = (job, offer, answer)
-        self._spawn(self._offer(job, offer), "offer")
+        offering = self._spawn(self._offer(job, offer), "offer")
+        offering.add_done_callback(lambda done: self._not_offered(offer) if done.cancelled() else None)
 
     def want_later(self, job: Job, attempt: int, now: Callable[[], datetime]) -> None:
         """A server did not answer: offer the tick again soon, rather than at its next instant."""
@@ -122,6 +123,10 @@ class Offers:
     async def _offer(self, job: Job, offer: Offer) -> None:
         try:
             if not await self._session.ask(self._session.store.offer(offer)):
+                if stored(job).guest:  # it was removed meanwhile
+                    self.reached(offer.job_id)
+                    self._decline(offer.run_id, "it was removed")
+                    return
                 await self._declare(job)
                 await self._session.ask(self._session.store.offer(offer))
         except BgTasksError as error:
@@ -131,6 +136,12 @@ class Offers:
             self._session.beat_now()
         else:
             self.take(job, offer)
+            self._talk()
+
+    def _not_offered(self, offer: Offer) -> None:
+        """A host cancelled that, perhaps before its first step: whoever waits is told."""
+        if offer.run_id in self._asked:
+            self._withdraw(offer.run_id, "it was cancelled before it was offered")
             self._talk()
 
     async def meet_next(self, receive: Callable[[JobRow], Job | None]) -> None:
@@ -156,9 +167,12 @@ class Offers:
             BgTasksError: The store does not answer.
         """
         run_id, reason = next(iter(self.withdrawals.items()))
-        wanted = await self._session.ask(self._session.store.withdraw(run_id, reason))
+        if not await self._session.ask(self._session.store.withdraw(run_id, reason)):
+            run = await self._session.ask(self._session.store.run(run_id))
+            if run is not None and run.status is not RunStatus.SKIPPED:  # else it was withdrawn before
+                reason = "another node has it"
         self.withdrawals.pop(run_id, None)
-        self._decline(run_id, reason if wanted else "another node has it")
+        self._decline(run_id, reason)
 
     async def accept(self) -> list[tuple[Job, Claimed, asyncio.Future[Outcome] | None]]:
         """Claim what is open; what was had, each with who waits for its outcome.

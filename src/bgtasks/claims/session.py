@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import BgTasksError
+from bgtasks.errors import BgTasksError, ResourceUnavailable
 from bgtasks.events import EventBus
 from bgtasks.lease import LeaseTimes
 from bgtasks.line import Line
@@ -27,8 +27,14 @@ __all__ = ["Session"]
 TIMES = LeaseTimes(lease=15.0, renew=3.0, attempt=2.0, margin=3.0)
 """How long a session lives without a beat, and how often it beats."""
 
+GAP = 0.1
+"""Seconds between two beats at least, however many ask for one."""
+
 OPENING = 60.0
 """Seconds that it may take to make a store ready: tables may have to be made, or changed."""
+
+LAST_BREATH = 1.0
+"""Seconds after which it beats again if the host cancelled that: `asyncio.run` does so at its end."""
 
 
 class Session:
@@ -64,12 +70,13 @@ class Session:
         self._lost = lost
         self._line = Line("the task store", "store", times.attempt, bus, clock, self._spawn)
         self._trusted_until = float("-inf")
-        self._offset = (datetime.fromtimestamp(0, UTC), 0.0)
+        self._offset = (clock.now(), clock.monotonic())
         self._loop: asyncio.AbstractEventLoop | None = None
         self._context = contextvars.Context()
         self._keeping: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._again = asyncio.Event()
+        self._opened = False
 
     @property
     def holds(self) -> bool:
@@ -103,11 +110,27 @@ class Session:
         self._loop, self._context = loop, context
         self._offset = (self._clock.now(), self._clock.monotonic())
         self._again = asyncio.Event()
-        self._keeping = self._spawn(self._keep(), "beat")
+        self._keep_on()
 
     def beat_now(self) -> None:
         """Ask at once what there is to do, instead of at the next beat."""
         self._again.set()
+
+    async def make_ready(self) -> None:
+        """Open the store, unless it is open; that may take a while.
+
+        Raises:
+            BgTasksError: It does not answer, or cannot be used.
+        """
+        if not self._opened:
+            try:
+                async with asyncio.timeout(OPENING):
+                    await self.store.open()
+            except BgTasksError:
+                raise
+            except Exception as error:
+                raise ResourceUnavailable("store", f"not ready: {type(error).__name__}: {error}") from error
+            self._opened = True
 
     async def ask[T](self, call: Coroutine[Any, Any, T], *, within: float | None = None) -> T:
         """What a call to the store answers, within the time of one attempt, or so many seconds.
@@ -127,10 +150,11 @@ class Session:
         if self._keeping is None:  # there was none
             return
         until = self._clock.monotonic() + within
-        self._keeping.cancel()
-        await asyncio.wait((self._keeping,), timeout=within)
-        self._keeping = None
+        keeping, self._keeping = self._keeping, None
+        keeping.cancel()
+        await asyncio.wait((keeping,), timeout=within)
         session, self.id = self.id, ""
+        self._opened = False
         self._disarm()
         if session:
             await self._tell(self.store.leave(session), until)
@@ -149,14 +173,26 @@ class Session:
         self._keeping, self.id = None, ""
         self._disarm()
 
+    def _keep_on(self) -> None:
+        self._keeping = self._spawn(self._keep(), "beat")
+        self._keeping.add_done_callback(self._ceased, context=self._context.copy())
+
+    def _ceased(self, keeping: asyncio.Task[None]) -> None:
+        """A host that cancels whatever it finds ended it: go on, unless its event loop ends by that."""
+        if self._keeping is keeping and self._loop is not None:
+            self._loop.call_later(LAST_BREATH, self._go_on, keeping, context=self._context.copy())
+
+    def _go_on(self, ceased: asyncio.Task[None]) -> None:
+        if self._keeping is ceased:
+            self._keep_on()
+
     async def _keep(self) -> None:
-        backoff, opened, joined = Backoff(0.5, self.times.renew, random=self._random), False, False
+        backoff, joined = Backoff(0.5, self.times.renew, random=self._random), False
         while True:
             sent = self._clock.monotonic()
             try:
-                if not opened:
-                    await self._line.ask(self.store.open(), within=OPENING)
-                    opened = True
+                if not self._opened:
+                    await self.make_ready()
                     sent = self._clock.monotonic()
                 beat = await self._beat()
             except BgTasksError as error:
@@ -198,8 +234,9 @@ class Session:
         )
 
     async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(min(GAP, seconds))
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, seconds - GAP)):
                 await self._again.wait()
         except TimeoutError:
             return

@@ -19,17 +19,19 @@ class Stored(Agenda):
 
     Attributes:
         id: The job's in the store.
+        guest: It was added at run time, and is in hand for a while only.
         row: The job as it was seen last; None before the store has answered.
         overdue: An instant that had passed when the one before was claimed: its run waits for that to end.
         waits: It is due, and waits for a run of it to end.
     """
 
-    __slots__ = ("_session", "fault", "id", "overdue", "row", "waits")
+    __slots__ = ("_session", "fault", "guest", "id", "overdue", "row", "waits")
 
     kept = True
 
-    def __init__(self, id: UUID, catch_up: CatchUp, session: Session) -> None:
+    def __init__(self, id: UUID, catch_up: CatchUp, session: Session, *, guest: bool = False) -> None:
         self.id = id
+        self.guest = guest
         self._session = session
         self._catch_up = catch_up
         self._splay = None

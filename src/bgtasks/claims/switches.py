@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from bgtasks.claims.ask import Ask
@@ -13,6 +14,7 @@ from bgtasks.claims.plan import plan
 from bgtasks.claims.session import Session
 from bgtasks.contracts import TaskStore
 from bgtasks.errors import InvalidTrigger
+from bgtasks.job import Job
 from bgtasks.policies import CatchUp
 from bgtasks.records import JobRow, RunRow, skipped_run
 from bgtasks.run import NewRunId
@@ -22,17 +24,15 @@ __all__ = ["Switches", "switched"]
 
 
 async def switched(
-    store: TaskStore,
-    ask: Ask,
-    id: UUID,
-    paused: str | None,
-    now: Callable[[], datetime],
-    new_run_id: NewRunId,
+    store: TaskStore, ask: Ask, id: UUID, paused: str | None, now: Callable[[], datetime], run_id: str
 ) -> JobRow | None:
     """Pause a job and say why, or resume it; as it is then. None if there is no such job.
 
     What came due in a pause is not caught up with, and is written down as skipped. A plain interval, which
     has one due instant and no more, is due at once.
+
+    Args:
+        run_id: Of the skipped run that says so; the same if it is asked again.
 
     Raises:
         BgTasksError: The store does not answer.
@@ -40,14 +40,14 @@ async def switched(
     while (row := await ask(store.job(id))) is not None:
         if row.enabled == (paused is None) and row.reason == (paused or ""):
             return row
-        change, passed = replace(row, enabled=paused is None, reason=paused or ""), None
+        change = replace(row, enabled=paused is None, reason=paused or "")
         if paused is None and not row.enabled and row.interval_minutes is None:
-            following, passed = _resumed(row, now(), new_run_id())
+            following, passed = _resumed(row, now(), run_id)
             change = replace(change, next_run_at=following)
+            if passed is not None:  # first, or it would be forgotten if the answer to the change was lost
+                await ask(store.skip(passed))
         kept = await ask(store.change(change))
         if kept is not None:  # else somebody else changed it: look again
-            if passed is not None:
-                await ask(store.skip(passed))
             return kept
     return None
 
@@ -70,13 +70,24 @@ def _resumed(row: JobRow, now: datetime, run_id: str) -> tuple[datetime | None, 
 
 
 class Switches:
-    """Pauses and resumptions that the store is to be told of."""
+    """Pauses and resumptions that the store is to be told of.
 
-    def __init__(self, session: Session, book: Book, new_run_id: NewRunId) -> None:
+    Args:
+        declare: Makes a task known to the store.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        book: Book,
+        new_run_id: NewRunId,
+        declare: Callable[[Job], Coroutine[Any, Any, None]],
+    ) -> None:
         self._session = session
         self._book = book
         self._new_run_id = new_run_id
-        self._wanted: dict[UUID, str | None] = {}
+        self._declare = declare
+        self._wanted: dict[UUID, tuple[str | None, str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._wanted)
@@ -86,7 +97,7 @@ class Switches:
 
     def want(self, job: UUID, paused: str | None) -> None:
         """Pause it for this reason, or with None resume it."""
-        self._wanted[job] = paused
+        self._wanted[job] = (paused, self._new_run_id())
 
     async def tell_next(self) -> None:
         """Tell of the next one.
@@ -94,11 +105,12 @@ class Switches:
         Raises:
             BgTasksError: The store does not answer.
         """
-        id, paused = next(iter(self._wanted.items()))
-        row = await switched(
-            self._session.store, self._session.ask, id, paused, self._book.now, self._new_run_id
-        )
-        if id in self._wanted and self._wanted[id] == paused:
+        id, wanted = next(iter(self._wanted.items()))
+        if (job := self._book.jobs.get(id)) is not None:
+            await self._declare(job)
+        store, ask = self._session.store, self._session.ask
+        row = await switched(store, ask, id, wanted[0], self._book.now, wanted[1])
+        if self._wanted.get(id) == wanted:
             del self._wanted[id]
-            if row is not None and (job := self._book.jobs.get(id)) is not None:
+            if row is not None and job is not None:
                 self._book.see(job, row)

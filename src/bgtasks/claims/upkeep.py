@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from bgtasks.claims.book import Book
+from bgtasks.claims.declared import job_id
 from bgtasks.claims.session import Session
 from bgtasks.errors import InvalidTask
 from bgtasks.events import EventBus, JobsUnresolved
-from bgtasks.records import JobRow
 
 __all__ = ["RETENTION", "Retention", "Upkeep"]
 
@@ -84,9 +84,9 @@ class Upkeep:
         await self._say_unresolved({name: count for name, count in types.items() if name not in wired}, known)
         await self._retire([name for name in types if name not in known])
         if now >= self._next_pruning:
-            self._next_pruning = now + PRUNED_EVERY
             before = self._book.now() - self._retention.age
             await ask(store.prune(before, self._retention.runs), within=PRUNING)
+            self._next_pruning = now + PRUNED_EVERY
 
     async def _say_unresolved(self, types: dict[str, int], known: frozenset[str]) -> None:
         for name, count in types.items():
@@ -97,15 +97,11 @@ class Upkeep:
 
     async def _retire(self, types: Iterable[str]) -> None:
         """Mark jobs that were declared in code and that no node knows any more; one that does clears it."""
+        store, ask = self._session.store, self._session.ask
         for name in types:
-            for row in await self._declared(name):
-                if row.retired_at is None:
-                    retired = replace(row, retired_at=self._book.now())
-                    await self._session.ask(self._session.store.change(retired))
-
-    async def _declared(self, job_type: str) -> Sequence[JobRow]:
-        rows = await self._session.ask(self._session.store.jobs(job_type=job_type, limit=1000))
-        return [row for row in rows if row.declared]
+            row = await ask(store.job(job_id(name)))
+            if row is not None and row.declared and row.retired_at is None:
+                await ask(store.change(replace(row, retired_at=self._book.now())))
 
 
 def _all(names: Iterable[tuple[str, ...]]) -> frozenset[str]:

@@ -155,6 +155,9 @@ async def _tell(
         _ask_which(found)
     if node is not None and every:
         fail("--node and --all exclude each other", 2)
+    meant = found.nodes if every else [each for each in found.alive if each.node_id == node]
+    if every and not meant:
+        fail(f'"{found.name}": {why_nobody(found.name, found.alive)}', 1)
     nodes = Nodes(store)
     command = await nodes.tell(kind, found.name, node_id=node or EVERY_NODE, arguments=arguments)
     with waiting(f"waiting for {node or 'all nodes'}"):
@@ -162,7 +165,6 @@ async def _tell(
     if not within:
         say(f"{found.name}: {node or 'all nodes'} told")
         return 0
-    meant = found.nodes if every else [each for each in found.alive if each.node_id == node]
     return _report(told, meant, within)
 
 
