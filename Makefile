@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full cluster simulate mutants check bench clean
+.PHONY: help demo test test-full cluster simulate mutants simulate-claims mutants-claims check bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,13 @@ simulate: $(VENV)/.for-development  ## leaders under drawn faults, in virtual ti
 
 mutants: $(VENV)/.for-development  ## whether the simulation finds each bug of tests/simulation/mutants
 	@$(BIN)/python -m tests.simulation.mutate
+
+simulate-claims: $(VENV)/.for-development  ## schedulers on one store under drawn faults: HOURS=20 SEED=1, RESUME=file
+	@$(BIN)/python -m tests.simulation.claims --hours $(or $(HOURS),20) --seed $(or $(SEED),1) --histogram \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(STORE),--store $(STORE)) $(if $(LOSES),--loses) $(if $(RESUME),--resume $(RESUME))
+
+mutants-claims: $(VENV)/.for-development  ## whether that simulation finds each bug of tests/simulation/claims/mutants.py
+	@$(BIN)/python -m tests.simulation.claims.mutate
 
 check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
 	@$(BIN)/ruff check .

@@ -325,7 +325,7 @@ class Desk:
                     if self._hurry:
                         self._hurry = False
                         self.session.beat_now()
-                elif self._offers.withdrawals and self.session.id:
+                elif self._offers.withdrawals:
                     await self._offers.withdraw_next()
                 elif not self.session.holds:
                     return  # the next beat begins anew

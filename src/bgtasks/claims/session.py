@@ -187,8 +187,10 @@ class Session:
             self._keep_on()
 
     async def _keep(self) -> None:
-        backoff, joined = Backoff(0.5, self.times.renew, random=self._random), False
+        backoff = Backoff(0.5, self.times.renew, random=self._random)
         while True:
+            if self._timer is not None and not self.holds:  # the machine slept, and the timer with it
+                self._end("the claim could not be renewed")
             sent = self._clock.monotonic()
             try:
                 if not self._opened:
@@ -201,9 +203,8 @@ class Session:
                 continue
             self._line.within_reach()
             backoff.succeeded()
-            received = self._clock.monotonic()
-            self._set_clock(beat.at, sent, received, anew=not joined)
-            joined = True
+            # It is later than that at the store: nothing is begun before its time.
+            self._offset = (beat.at, self._clock.monotonic())
             if not self.id or not beat.alive:  # what was found lost is told to nobody else
                 self._heard(Beat(beat.at, False, lost=beat.lost))
             if not self.id:  # it was given up here meanwhile
@@ -214,15 +215,6 @@ class Session:
                 await self._pause(self.times.renew * (1 - self._random.uniform(0, self.times.jitter)))
             else:  # somebody gave it up for dead, as it was too late: claims are made in a session of its own
                 self._end("the store had given this session up")
-
-    def _set_clock(self, at: datetime, sent: float, received: float, *, anew: bool) -> None:
-        """Learn the store's time from an answer, which lay somewhere between sending and receiving.
-
-        What was believed stays while it can be true; else it is the least that can be: by no answer that was
-        long on its way is anything begun before its time.
-        """
-        if anew or not self.now(sent) <= at <= self.now(received):
-            self._offset = (at, received)
 
     async def _beat(self) -> Beat:
         if not self.id:

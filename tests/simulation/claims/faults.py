@@ -12,7 +12,7 @@ from typing import Any
 from tests.simulation.claims.cluster import Cluster
 from tests.simulation.claims.member import Member
 
-__all__ = ["FAULTS", "LIMITS", "Schedule"]
+__all__ = ["FAULTS", "LIMITS"]
 
 type Fault = Callable[[Cluster, Random], bool | None]
 """Returns False where there is nothing for it to break."""
@@ -32,29 +32,6 @@ def fault(made: Fault) -> Fault:
     """Register a kind of fault."""
     FAULTS[made.__name__] = made
     return made
-
-
-class Schedule:
-    """Draws faults for one cluster: a mix of its own, of some kinds and not of others."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._random = Random(f"{cluster.seed}:faults")
-        kinds = list(FAULTS)
-        self._kinds = self._random.sample(kinds, self._random.randint(len(kinds) // 4, len(kinds)))
-        self._weights = [self._random.choice((0.5, 1.0, 1.0, 3.0)) for _ in self._kinds]
-
-    def __call__(self, cluster: Cluster) -> str:
-        """One fault; its name."""
-        while True:
-            if cluster.loses and self._random.random() < 0.1:
-                name = self._random.choice(list(LIMITS))
-                made = LIMITS[name]
-            else:
-                name = self._random.choices(self._kinds, self._weights)[0]
-                made = FAULTS[name]
-            cluster.note(f"FAULT {name}")
-            if made(cluster, self._random) is not False:
-                return name
 
 
 # -- helpers -------------------------------------------------------------------------------------
@@ -81,7 +58,7 @@ def freeze(cluster: Cluster, member: Member, seconds: float) -> None:
     cluster.loop.freeze(node)
 
     def undo() -> None:
-        cluster.observer.halted[member.name] = cluster.loop.now
+        cluster.observer.stands_still(member.name, cluster.loop.now)
         cluster.loop.thaw(node)
 
     cluster.lasting(seconds, undo)
@@ -143,8 +120,8 @@ def suspend(cluster: Cluster, random: Random) -> bool:
         return False
     seconds = how_long(random, 2.0)
     member.wakes = cluster.loop.now + seconds
-    # Its timers slept too: what never asks is cancelled when the trust of its session has passed by them.
-    cluster.observer.halted[member.name] = member.wakes + 8.0
+    # Its timers slept too: what never asks is cancelled when the next beat is due, by them.
+    cluster.observer.stands_still(member.name, member.wakes + 4.0)
     cluster.loop.suspend(member.node, seconds)
     return True
 
@@ -164,7 +141,7 @@ def slow_cpu(cluster: Cluster, random: Random) -> None:
 
     def undo() -> None:
         node.cost = 0.0
-        cluster.observer.halted[member.name] = cluster.loop.now
+        cluster.observer.stands_still(member.name, cluster.loop.now)
 
     cluster.lasting(how_long(random), undo)
 

@@ -28,6 +28,8 @@ UNHEARD = timedelta(seconds=15)
 PROMPT = timedelta(seconds=35)
 """By how much less a tick is late, its claim may have been made in time, and got no answer since."""
 
+MICROSECOND = timedelta(microseconds=1)
+
 OVERDUE = timedelta(seconds=5)
 """By how much a tick is late, for a node to know it, whatever its clock says."""
 
@@ -103,7 +105,11 @@ class History:
             return
         if self.segments[after.id]:
             self.segments[after.id][-1].end = before.next_run_at
-        kept = before.next_run_at == after.next_run_at
+        # By a microsecond later, so that nobody claims it by the schedule before.
+        kept = before.next_run_at is None or after.next_run_at in (
+            before.next_run_at,
+            before.next_run_at + MICROSECOND,
+        )
         if before.next_run_at is not None and before.next_run_at < self.now() - OVERDUE and not kept:
             text = f"{before} was overdue, and is due at {after.next_run_at}"
             self.observer.violated("C5", self.server.loop.now, text)

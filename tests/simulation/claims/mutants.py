@@ -86,12 +86,6 @@ MUTANTS = (
         "if was.status == 'running' then",
     ),
     Mutant(
-        "a-claim-asked-again-is-refused",
-        CLAIMS,
-        "if known[1] == session and known[6] == 'running' then",
-        "if known[1] == session and known[6] == 'never' then",
-    ),
-    Mutant(
         "what-was-missed-is-not-written-down",
         CLAIMS,
         "skip(run .. ':missed', job, due, missed)",
@@ -194,8 +188,24 @@ MUTANTS = (
     Mutant(
         "a-session-that-cannot-be-renewed-goes-on",
         "claims/session.py",
-        '            self._end("the claim could not be renewed")',
-        "            return",
+        """        if self.holds:
+            self._arm()
+        elif self.id:
+            self._end("the claim could not be renewed")""",
+        """        if self.holds:
+            self._arm()""",
+    ),
+    Mutant(
+        "a-run-that-is-claimed-again-is-begun-again",
+        "claims/desk.py",
+        "        if not self._in_hand.take(claimed.run_id):",
+        "        if not self._in_hand.take(claimed.run_id) and False:",
+    ),
+    Mutant(
+        "what-nobody-does-is-not-noticed",
+        "claims/in_hand.py",
+        "        found = [run for run in strange if run.run_id in self._strange]",
+        "        found = [run for run in strange if run.run_id in self._strange and False]",
     ),
     Mutant(
         "clocks-are-taken-to-run-alike",
@@ -220,12 +230,6 @@ MUTANTS = (
         "claims/desk.py",
         "if job.removed or not self.holds(claim) or",
         "if job.removed or",
-    ),
-    Mutant(
-        "what-was-not-answered-is-asked-anew",
-        "claims/due.py",
-        "if wanted.asked is None:\n                wanted",
-        "if wanted is not None:\n                wanted",
     ),
     Mutant(
         "an-end-is-told-once",

@@ -20,13 +20,13 @@ from tests.simulation.runner import cores
 
 __all__ = ["applied", "control", "hunt"]
 
-SEEDS = 60
+SEEDS = 240
 """Seeds within which each mutant must be found."""
 
 SPAN_H = 0.05
 """Virtual hours of each of them: one round of faults, and peace."""
 
-FIRST = 1
+FIRST = 101
 """The first of the seeds."""
 
 

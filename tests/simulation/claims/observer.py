@@ -186,6 +186,10 @@ class Observer:
         self.works[work] = None
         self.step(at, work)
 
+    def stands_still(self, member: str, until: float) -> None:
+        """A node may not do anything until then, and what it was about to soon after."""
+        self.halted[member] = max(until, self.halted.get(member, until))
+
     def _nobody_goes_on(self, at: float, work: Work) -> None:
         for other in self.works:
             if other.kind is not work.kind or other is work or other.node.dead or other.stubborn:

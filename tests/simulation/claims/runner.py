@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation.claims.cluster import Cluster
-from tests.simulation.claims.faults import Schedule
+from tests.simulation.claims.schedule import Schedule
 from tests.simulation.runner import fingerprint, prepare
 
 __all__ = ["SPAN_H", "Outcome", "Total", "run", "run_seed"]
