@@ -243,8 +243,7 @@ class Desk:
         for lost in beat.lost:
             again = lost.attempt < lost.attempts
             self._bus.emit(RunLost(lost.job_type, lost.id, lost.due, lost.node_id or "", lost.attempt, again))
-        now = self._clock.monotonic()
-        if beat.alive and self._upkeep.is_due(now):
+        if beat.alive and self._upkeep.is_due(now := self._clock.monotonic()):
             self._spawn(self._look_after(now), "upkeep")
         self._presence.look()
         self._talk()
@@ -366,16 +365,17 @@ class Desk:
     def _begin(
         self, job: Job, claimed: Claimed, session: str, answer: asyncio.Future[Outcome] | None = None
     ) -> None:
-        if not self._in_hand.take(claimed.run_id):  # claimed again, by who had not heard the first answer
-            return
-        claim = Claim(claimed, f"claim:{job.name}", session, self)
-        if job.removed or not self.holds(claim) or not self._dispatcher.admits:  # too late: give it back
+        if self._in_hand.take(claimed.run_id):
+            claim = Claim(claimed, f"claim:{job.name}", session, self)
+            if self._dispatcher.admits and self.holds(claim) and not job.removed:
+                self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
+                return
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")
             claim.ended(why, 0.0)
-            if answer is not None and not answer.done():
-                answer.set_result(why)
-            return
-        self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
+        else:  # claimed again, by who had not heard the first answer
+            why = Cancelled("it was given back")
+        if answer is not None and not answer.done():
+            answer.set_result(why)
 
     async def _ask[T](self, call: Coroutine[Any, Any, T]) -> T:
         """For whoever calls from outside, also before the scheduler was started."""

@@ -130,7 +130,8 @@ class Offers:
                 await self._declare(job)
                 await self._session.ask(self._session.store.offer(offer))
         except BgTasksError as error:
-            self._decline(offer.run_id, str(error))
+            if offer.run_id in self._asked:  # it may have been offered all the same
+                self._withdraw(offer.run_id, str(error))
             return
         if job.removed:  # a guest that is gone meanwhile: the store tells of its offer
             self._session.beat_now()

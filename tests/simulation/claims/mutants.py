@@ -198,8 +198,8 @@ MUTANTS = (
     Mutant(
         "a-run-that-is-claimed-again-is-begun-again",
         "claims/desk.py",
-        "        if not self._in_hand.take(claimed.run_id):",
-        "        if not self._in_hand.take(claimed.run_id) and False:",
+        "        if self._in_hand.take(claimed.run_id):",
+        "        if self._in_hand.take(claimed.run_id) or True:",
     ),
     Mutant(
         "what-nobody-does-is-not-noticed",
@@ -228,8 +228,8 @@ MUTANTS = (
     Mutant(
         "a-claim-that-comes-too-late-is-begun",
         "claims/desk.py",
-        "if job.removed or not self.holds(claim) or",
-        "if job.removed or",
+        "if self._dispatcher.admits and self.holds(claim) and not job.removed:",
+        "if self._dispatcher.admits and not job.removed:",
     ),
     Mutant(
         "an-end-is-told-once",
