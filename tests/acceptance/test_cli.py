@@ -429,6 +429,7 @@ def test_prompts_are_listed_cancelled_and_listed_as_ended(call: Any) -> None:
     assert call("prompts", "cancel", early).out == f"{early}  cancelled\n"  # it is, still
 
 
+@pytest.mark.full
 def test_a_text_is_shown_as_it_was_written_whatever_it_looks_like(call: Any) -> None:
     for text in ("[/]", "[red]", "--- :fox: \\[x]"):
         assert call("prompts", "add", "--in", "4h", "--user", text, "--", text).code == 0

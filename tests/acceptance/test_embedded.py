@@ -261,6 +261,7 @@ def test_the_last_user_takes_the_server_along(users: Callable[..., User]) -> Non
     assert second.process.poll() is None
 
 
+@pytest.mark.full
 def test_twelve_processes_at_once_get_one_server(users: Callable[..., User]) -> None:
     crowd = [users() for _ in range(12)]
     hellos = [user.joined().hello for user in crowd]

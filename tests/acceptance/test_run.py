@@ -77,6 +77,7 @@ def test_a_signal_ends_it_and_its_embedded_server_within_seconds(home: Path, how
         wait_until_gone(running, home)
 
 
+@pytest.mark.full
 def test_a_prompt_that_became_due_meanwhile_is_put_at_the_start(home: Path) -> None:
     url = f"embedded://{home / 'data'}"
     prompt, due = add_prompt(home, url, "1s")

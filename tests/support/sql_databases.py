@@ -80,7 +80,7 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Database]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
 def database(request: pytest.FixtureRequest) -> Database:
     """Each kind of database, empty."""
     made: Database = request.getfixturevalue(request.param)

@@ -185,13 +185,13 @@ class SqlPlace(TaskStores):
 
 _KINDS = [
     "memory",
-    "fakeredis",
+    pytest.param("fakeredis", marks=pytest.mark.full),
     pytest.param("fakeredis, decoding", marks=pytest.mark.full),
     pytest.param("redis 8", marks=pytest.mark.real),
-    pytest.param("redis 7, decoding", marks=pytest.mark.real),
+    pytest.param("redis 7, decoding", marks=(pytest.mark.real, pytest.mark.full)),
     pytest.param("redis 6", marks=(pytest.mark.real, pytest.mark.full)),
     "sqlite",
-    "postgresql",
+    pytest.param("postgresql", marks=pytest.mark.full),
 ]
 
 

@@ -634,6 +634,7 @@ def test_a_node_survives_a_disturbance_at_every_await() -> None:
 INNER = ("bgtasks:store:beat", "bgtasks:stop", "bgtasks:claims:offer", "bgtasks:claims:command:greet")
 
 
+@pytest.mark.full
 def test_what_the_host_cancels_of_ours_goes_on_or_is_answered_for() -> None:
     """As late as can be: no stop that follows makes up for it."""
     last = {(each.task, each.places[:2]): each for each in each_stay(-1) if each.task in INNER}
