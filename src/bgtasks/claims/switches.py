@@ -10,6 +10,7 @@ from uuid import UUID
 
 from bgtasks.claims.ask import Ask
 from bgtasks.claims.book import Book
+from bgtasks.claims.declared import kept_trigger
 from bgtasks.claims.plan import plan
 from bgtasks.claims.session import Session
 from bgtasks.contracts import TaskStore
@@ -18,7 +19,7 @@ from bgtasks.job import Job
 from bgtasks.policies import CatchUp
 from bgtasks.records import JobRow, RunRow, skipped_run
 from bgtasks.run import NewRunId
-from bgtasks.trigger_text import read_trigger
+from bgtasks.triggers import Once
 
 __all__ = ["Switches", "switched"]
 
@@ -61,7 +62,7 @@ def _resumed(row: JobRow, now: datetime, run_id: str) -> tuple[datetime | None, 
     if due is None or due > now:
         return due, None
     try:
-        planned = plan(read_trigger(row.trigger or ""), CatchUp.ONE, due, now, row.anchor)
+        planned = plan(kept_trigger(Once(due), row), CatchUp.ONE, due, now, row.anchor)
     except InvalidTrigger:
         return due, None
     ticks = f"{planned.ticks + 1} ticks" if planned.ticks else "a tick"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -386,3 +387,22 @@ class TestRunNow:
 
         cluster.run(main)
         assert len(cluster.ledger) == 2
+
+
+class TestAnIntervalThatSomebodyWroteAsATrigger:
+    def test_keeps_its_rate_over_a_pause(self, cluster: Cluster) -> None:
+        cluster.job_type("digest")
+
+        async def main() -> None:
+            await cluster.start()
+            row = await cluster.a.jobs.add("digest", Every("10s", fixed_rate=True))
+            kept = await cluster.store.change(replace(row, trigger="10s"))
+            assert kept is not None
+            await cluster.clock.advance(5)
+            await cluster.a.jobs.pause(row.id)
+            await cluster.clock.advance(20)
+            await cluster.a.jobs.resume(row.id)
+            await cluster.clock.advance(20)
+
+        cluster.run(main)
+        assert cluster.times("digest") == [0.0, 30.0, 40.0]
