@@ -52,7 +52,7 @@ from uuid import UUID
 from redis import exceptions as redis_errors
 from redis.asyncio import SSLConnection
 
-from bgtasks.connect import calls, check, refuse_cluster
+from bgtasks.connect import calls, check, reach, refuse_cluster
 from bgtasks.errors import ResourceUnavailable, UnsuitableServer
 from bgtasks.records import (
     Beat,
@@ -356,7 +356,7 @@ class RedisTaskStore:
         encoded = [each.encode("utf-8", "replace") if isinstance(each, str) else each for each in arguments]
         try:
             async with calls("redis", self._timeout), self._turns:
-                return await known(keys=self._keys, args=encoded)
+                return await reach(lambda: known(keys=self._keys, args=encoded), within=self._timeout)
         except redis_errors.ResponseError as error:
             if "WRONGTYPE" in str(error):
                 raise UnsuitableServer(
