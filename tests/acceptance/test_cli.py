@@ -398,6 +398,7 @@ def test_a_prompt_without_a_text_is_refused(call: Any) -> None:
     assert "a prompt needs a text" in one_error(call("prompts", "add", "  ", "--in", "4h"), 2)
 
 
+@pytest.mark.full
 def test_prompts_are_listed_cancelled_and_listed_as_ended(call: Any) -> None:
     assert "no prompts; add one with: bgtasks prompts add" in call("prompts", "list").out
     assert json.loads(call("prompts", "list", "--json").out) == []

@@ -460,6 +460,7 @@ def test_a_store_that_is_not_there_is_said_within_three_seconds(
     assert ("kg_decay_task" in ended.out) == (arguments == ["tasks"])
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("arguments", [pytest.param(["tasks"], marks=full), ["nodes"]], ids=" ".join)
 @pytest.mark.parametrize(
     "scheme", ["redis", pytest.param("postgresql", marks=full)], ids=lambda scheme: str(scheme)

@@ -137,6 +137,7 @@ def test_a_second_signal_ends_at_once_what_takes_too_long(home: Path) -> None:
         wait_until_gone(running, home)
 
 
+@pytest.mark.full
 def test_a_run_that_would_not_end_is_named_and_does_not_keep_the_process(home: Path) -> None:
     (home / "stubborn.py").write_text(STUBBORN)
     url = f"embedded://{home / 'data'}"

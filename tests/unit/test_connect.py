@@ -214,6 +214,7 @@ async def test_something_that_only_sounds_like_redis_is_unsuitable(answer: bytes
     assert seconds < 3
 
 
+@pytest.mark.full
 async def test_a_server_that_says_nothing_is_unavailable_within_three_seconds(opened: Opened) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
