@@ -384,7 +384,7 @@ class Desk:
         except BaseException:
             call.close()
             raise
-        return await call if self._loop is None else await self.session.ask(call)
+        return await self.session.ask(call)
 
     def _spawn(self, call: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         assert self._loop is not None

@@ -16,7 +16,7 @@ from typing import Any
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import BgTasksError, ResourceUnavailable
+from bgtasks.errors import BgTasksError
 from bgtasks.events import EventBus
 from bgtasks.lease import LeaseTimes
 from bgtasks.line import Line
@@ -68,7 +68,7 @@ class Session:
         self._new_id = new_id
         self._heard = heard
         self._lost = lost
-        self._line = Line("the task store", "store", times.attempt, bus, clock, self._spawn)
+        self._line = Line("the task store", "store", times.attempt, bus, clock, self._spawn_ask)
         self._trusted_until = float("-inf")
         self._offset = (clock.now(), clock.monotonic())
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,13 +123,7 @@ class Session:
             BgTasksError: It does not answer, or cannot be used.
         """
         if not self._opened:
-            try:
-                async with asyncio.timeout(OPENING):
-                    await self.store.open()
-            except BgTasksError:
-                raise
-            except Exception as error:
-                raise ResourceUnavailable("store", f"not ready: {type(error).__name__}: {error}") from error
+            await self._line.ask(self.store.open(), within=OPENING)
             self._opened = True
 
     async def ask[T](self, call: Coroutine[Any, Any, T], *, within: float | None = None) -> T:
@@ -174,7 +168,9 @@ class Session:
         self._disarm()
 
     def _keep_on(self) -> None:
-        self._keeping = self._spawn(self._keep(), "beat")
+        self._keeping = asyncio.Task(
+            self._keep(), loop=self._loop, name="bgtasks:store:beat", context=self._context.copy()
+        )
         self._keeping.add_done_callback(self._ceased, context=self._context.copy())
 
     def _ceased(self, keeping: asyncio.Task[None]) -> None:
@@ -262,6 +258,6 @@ class Session:
             self._timer.cancel()
             self._timer = None
 
-    def _spawn[T](self, call: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
-        assert self._loop is not None
-        return asyncio.Task(call, loop=self._loop, name=f"bgtasks:store:{what}", context=self._context.copy())
+    def _spawn_ask[T](self, call: Coroutine[Any, Any, T], what: str) -> asyncio.Task[T]:
+        """In the loop of whoever asks: before a start there is no other."""
+        return asyncio.Task(call, name=f"bgtasks:store:{what}", context=self._context.copy())
