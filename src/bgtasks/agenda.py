@@ -55,6 +55,9 @@ class Agenda(ABC):
     guest = False
     """Whether it is that of a job which was added at run time."""
 
+    ahead = 0.0
+    """By how many seconds sooner it is looked at than it is due."""
+
     at: datetime | None = None
     fault: str | None = None
 

@@ -224,13 +224,13 @@ class Dispatcher:
         else:
             self._begin(job, due)
 
-    def offer(self, request: Request) -> None:
-        """Begin a run if the overlap policy and the slots allow; else let it wait, or decline it."""
+    def offer(self, request: Request, wait: float = 0.0) -> None:
+        """Begin a run, after so many seconds, if policy and slots allow; else let it wait, or decline it."""
         job, overlap = request.job, request.job.policy.overlap
         if job.waiting is not None:
             self._decline(request, "the previous run has not begun yet")
         elif not job.runs or overlap is Overlap.ALLOW:
-            self._admit(request)
+            self._admit_soon(request, wait) if wait > 0 else self._admit(request)
         elif overlap is Overlap.SKIP:
             self._decline(request, "the previous run is still going")
         elif overlap is Overlap.QUEUE and job.queued is not None:
@@ -281,7 +281,7 @@ class Dispatcher:
         self._runner.limit(run)
         if job.is_worker and job.wait is not None:
             assert self._loop is not None
-            self._loop.call_later(HEALTHY, self._seems_healthy, job, run, context=self._context.copy())
+            self._loop.call_later(HEALTHY, self.outages.runs_on, job, run, context=self._context.copy())
 
     def _not_begun(self, request: Request, error: BaseException) -> None:
         job = request.job
@@ -342,13 +342,13 @@ class Dispatcher:
             following.has_slot = True
             self._admit_soon(following)
 
-    def _admit_soon(self, request: Request) -> None:
+    def _admit_soon(self, request: Request, wait: float = 0.0) -> None:
         """Admit a run that waited, from a callback of its own: a row of short ones must not nest."""
         request.job.waiting = request
         if self._loop is not None:
             context = self._context.copy()
-            if self._loop_ends:
-                self._loop.call_later(LAST_BREATH, self._admit_waiting, request, context=context)
+            if wait := LAST_BREATH if self._loop_ends else wait:
+                self._loop.call_later(wait, self._admit_waiting, request, context=context)
             else:
                 self._loop.call_soon(self._admit_waiting, request, context=context)
 
@@ -357,9 +357,11 @@ class Dispatcher:
         if job.waiting is not request or not self.admits:  # declined meanwhile
             return
         job.waiting = None
-        # What runs by itself obeys a pause that came while it waited.
-        unasked = request.answer is None and request.claim is None
-        reason = self.pauses.reason(job, self._clock.monotonic()) if unasked else None
+        reason = None
+        if request.claim is not None:
+            reason = None if request.claim.remaining() else "its claim was not renewed in time"
+        elif request.answer is None:  # what runs by itself obeys a pause that came while it waited
+            reason = self.pauses.reason(job, self._clock.monotonic())
         if reason is not None:
             if request.has_slot:
                 self._free_slot(job)
@@ -369,10 +371,6 @@ class Dispatcher:
             self._begin(job, request.due, request.answer, request.claim)
         else:
             self._admit(request)
-
-    def _seems_healthy(self, job: Job, run: Run) -> None:
-        if run in job.runs and job.wait is not None:
-            self.outages.found(job)
 
     # -- what is said ----------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from bgtasks.clock import Clock
 from bgtasks.events import EventBus, ResourceLost, ResourceRegained
 from bgtasks.job import Job
 from bgtasks.outcomes import Deferred, Done, Outcome, Skipped
+from bgtasks.run import Run
 
 __all__ = ["HEALTHY", "Outages"]
 
@@ -74,6 +75,11 @@ class Outages:
             if wait is not None and wait.resource == resource and wait.again is not None:
                 wait.again = now
                 self._put(other)
+
+    def runs_on(self, job: Job, run: Run) -> None:
+        """A worker has been at it for a while: if it waited for a server, it has found it."""
+        if run in job.runs and job.wait is not None:
+            self.found(job)
 
     def give_up(self, job: Job) -> None:
         """A job no longer waits, and whether the server answers is not known.

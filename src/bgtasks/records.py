@@ -233,7 +233,8 @@ class Tick(NamedTuple):
             `due`.
         overlap: What to do while a run of the job is in progress.
         attempts: How often it is started at most, if its node dies.
-        late: It is caught up with, one run after the other: while one is in progress it stays due.
+        patient: While a run of the job is in progress it stays due, and nothing is written down: what is
+            caught up with, one run after the other, and what is claimed before it is due.
     """
 
     job_id: UUID
@@ -244,7 +245,7 @@ class Tick(NamedTuple):
     missed: str = ""
     overlap: Overlap = Overlap.SKIP
     attempts: int = 3
-    late: bool = False
+    patient: bool = False
 
 
 class Offer(NamedTuple):

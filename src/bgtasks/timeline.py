@@ -94,6 +94,8 @@ class Timeline:
         if job.entry:
             self.drop(job)
         if due is not None and self._loop is not None and not job.removed:
+            if instant is None:
+                due -= job.agenda.ahead
             self._entries += 1
             job.entry = self._entries
             heapq.heappush(self._heap, (due, job.entry, job))

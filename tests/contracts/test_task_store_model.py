@@ -60,7 +60,7 @@ wants = st.builds(
     missed=rarely,
     last=rarely,
     attempts=st.integers(1, 3),
-    late=rarely,
+    patient=rarely,
 )
 changes = st.fixed_dictionaries(
     {},

@@ -136,7 +136,7 @@ class TestATickWhileARunIsInProgress:
         before = await now_of(store, job)
 
         answer = await next_of(
-            store, session, job, run_id="r", missed="m", overlap=overlap, late=True, following=FUTURE
+            store, session, job, run_id="r", missed="m", overlap=overlap, patient=True, following=FUTURE
         )
 
         assert answer == Refused(job.id, Refusal.BUSY, DUE + HOUR)
@@ -145,7 +145,7 @@ class TestATickWhileARunIsInProgress:
         told = await store.beat(session, LONG, 0.0)
         assert ([each.id for each in told.due], told.unwanted) == ([job.id], ())
         await store.finish([ended(going)])
-        after = await next_of(store, session, job, run_id="r", late=True, following=FUTURE)
+        after = await next_of(store, session, job, run_id="r", patient=True, following=FUTURE)
         assert claimed(after).due == DUE + HOUR
         assert (await now_of(store, job)).next_run_at == FUTURE
 

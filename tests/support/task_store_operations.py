@@ -112,7 +112,7 @@ class Want:
     missed: bool
     last: bool
     attempts: int
-    late: bool
+    patient: bool
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Claim(Operation):
                 "asleep" if want.missed or not want.runs else "",
                 want.overlap,
                 want.attempts,
-                want.late,
+                want.patient,
             )
             ticks.append(one)
             side.ticks.append((session, one))

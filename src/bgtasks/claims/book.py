@@ -53,6 +53,18 @@ class Book:
             agenda.see(row, None if at is None else self._session.mono(at))
             self._dispatcher.place(job)
 
+    def place_at(self, job: Job, instant: float | None) -> None:
+        """Look at a job again at this instant, and no sooner; with None not before its row is seen anew."""
+        stored(job).look(instant)
+        self._dispatcher.place(job)
+
+    def put_off(self, job: Job) -> bool:
+        """Put off a job while its breaker is open, or until it is due while it runs; whether it was."""
+        until = job.open_until if job.open_until is not None else job.agenda.due if job.busy else None
+        later = until is not None and until > self._clock.monotonic()
+        self.place_at(job, until if later else None)  # what was found overdue has another entry: not twice
+        return later
+
     def place_again(self, job: Job) -> None:
         """Put a job where it was seen to be due last."""
         if (row := stored(job).row) is not None:

@@ -27,7 +27,7 @@ from bgtasks.claims.jobs import Jobs
 from bgtasks.claims.offers import Offers
 from bgtasks.claims.presence import Presence, State
 from bgtasks.claims.session import Session
-from bgtasks.claims.stored import Stored
+from bgtasks.claims.stored import AHEAD, Stored
 from bgtasks.claims.switches import Switches
 from bgtasks.claims.upkeep import RETENTION, Retention, Upkeep
 from bgtasks.clock import Clock
@@ -203,11 +203,8 @@ class Desk:
     # -- what is due -----------------------------------------------------------------------------
 
     def want(self, job: Job) -> None:
-        """A job is due by the store: claim it, or leave it to others while it is paused here."""
-        held = job.open_until is not None and job.open_until > self._clock.monotonic()
-        job.agenda.due = job.open_until if held else None
-        self._dispatcher.place(job)  # one that was found overdue has another entry: not twice
-        if not held and job.paused is None and not job.removed:
+        """A job is due by the store, or soon: claim it, or leave it to others while it is paused here."""
+        if not self._book.put_off(job) and job.paused is None and not job.removed:
             self._due.want(job)
             self._talk()
 
@@ -368,7 +365,8 @@ class Desk:
         if self._in_hand.take(claimed.run_id):
             claim = Claim(claimed, f"claim:{job.name}", session, self)
             if self._dispatcher.admits and self.holds(claim) and not job.removed:
-                self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim))
+                wait = self.session.mono(claimed.due) - self._clock.monotonic()
+                self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim), min(wait, AHEAD))
                 return
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")
             claim.ended(why, 0.0)

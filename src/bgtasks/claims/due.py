@@ -107,7 +107,8 @@ class Due:
         stored(job).overdue = coming if coming is not None and coming <= self._book.now() else None
         if isinstance(answer, Claimed):
             following = None if row.interval_minutes is not None else tick.following
-            self._book.place(job, replace(row, next_run_at=following, last_run_at=self._book.now()))
+            began = max(tick.due, self._book.now())
+            self._book.place(job, replace(row, next_run_at=following, last_run_at=began))
             self._begin(job, answer, session)
         elif answer.why is Refusal.NO_SESSION:
             self._session.beat_now()
@@ -116,6 +117,8 @@ class Due:
             self._book.place(job, replace(row, next_run_at=None))
             if answer.next_run_at < self._book.now() + timedelta(seconds=self._session.times.renew):
                 self._session.beat_now()
+        elif answer.why is Refusal.BUSY and answer.run_id is None and tick.due > self._book.now():
+            self._book.place_at(job, self._session.mono(tick.due))  # its run may be over by then
         elif answer.why is Refusal.BUSY and answer.run_id is None:
             stored(job).wait(row)  # until its run here has ended, or the next beat
         else:

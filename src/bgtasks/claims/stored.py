@@ -11,7 +11,11 @@ from bgtasks.clock import Reading
 from bgtasks.policies import CatchUp
 from bgtasks.records import JobRow
 
-__all__ = ["Stored"]
+__all__ = ["AHEAD", "Stored"]
+
+AHEAD = 0.1
+"""Seconds by which a tick is claimed before it is due, so that its run begins on time: a store takes a while
+to answer, and the longer the more is due at once."""
 
 
 class Stored(Agenda):
@@ -25,7 +29,7 @@ class Stored(Agenda):
         waits: It is due, and waits for a run of it to end.
     """
 
-    __slots__ = ("_session", "fault", "guest", "id", "overdue", "row", "waits")
+    __slots__ = ("_session", "ahead", "fault", "guest", "id", "overdue", "row", "waits")
 
     kept = True
 
@@ -37,6 +41,7 @@ class Stored(Agenda):
         self._splay = None
         self._shift = 0.0
         self.due = self.behind = self.missed = None
+        self.ahead = 0.0
         self.row: JobRow | None = None
         self.fault: str | None = None
         self.overdue: datetime | None = None
@@ -53,6 +58,11 @@ class Stored(Agenda):
     def see(self, row: JobRow, due: float | None) -> None:
         """The job is as this row says, and due at this instant of the node's clock."""
         self.row, self.due, self.waits = row, due, False
+        self.ahead = AHEAD
+
+    def look(self, instant: float | None) -> None:
+        """Look at it again at this instant, and no sooner; with None not before it is seen anew."""
+        self.due, self.ahead = instant, 0.0
 
     def wait(self, row: JobRow) -> None:
         """The job is due, and cannot be had before a run of it has ended."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from bgtasks.claims.declared import kept_trigger
 from bgtasks.claims.plan import Plan, plan
-from bgtasks.claims.stored import Stored
+from bgtasks.claims.stored import AHEAD, Stored
 from bgtasks.job import Job
-from bgtasks.policies import LATE, CatchUp
+from bgtasks.policies import LATE, CatchUp, Overlap
 from bgtasks.records import JobRow, Tick
 from bgtasks.run import NewRunId
 
@@ -20,7 +20,7 @@ ATTEMPTS = 3
 """How often a tick is started at most, if its node dies."""
 
 EARLY = timedelta(milliseconds=10)
-"""By how much a tick may be claimed before it is due: two readings of the store's time may differ."""
+"""By how much sooner than that a tick may be claimed: two readings of the store's time may differ."""
 
 
 class Asked(NamedTuple):
@@ -47,7 +47,7 @@ def ask_for(job: Job, now: datetime, new_run_id: NewRunId) -> Asked | None:
     """
     assert isinstance(job.agenda, Stored)
     row = job.agenda.row
-    if row is None or row.next_run_at is None or row.next_run_at > now + EARLY:
+    if row is None or row.next_run_at is None or row.next_run_at > now + timedelta(seconds=AHEAD) + EARLY:
         return None
     due, catch_up = row.next_run_at, job.policy.catch_up
     planned = plan(kept_trigger(job.trigger, row), catch_up, due, now, row.anchor)
@@ -63,6 +63,6 @@ def ask_for(job: Job, now: datetime, new_run_id: NewRunId) -> Asked | None:
         planned.missed,
         job.policy.overlap,
         ATTEMPTS,
-        late and catch_up is CatchUp.ALL,
+        (due > now and job.policy.overlap is not Overlap.ALLOW) or (late and catch_up is CatchUp.ALL),
     )
     return Asked(row, planned, tick)

@@ -40,8 +40,8 @@ MUTANTS = (
     Mutant(
         "a-claim-does-not-move-the-job",
         CLAIMS,
-        "local token = starts(job, following)",
-        "local token = starts(job, due)",
+        "local token = starts(job, following, began)",
+        "local token = starts(job, due, began)",
     ),
     Mutant(
         "tokens-are-the-clock",
@@ -68,9 +68,9 @@ MUTANTS = (
         "if beside == 'never' then",
     ),
     Mutant(
-        "a-late-tick-is-skipped-beside-a-run",
+        "a-patient-tick-is-skipped-beside-a-run",
         CLAIMS,
-        "if going and late == '1' then return refused('busy', id, seen) end",
+        "if going and patient == '1' then return refused('busy', id, seen) end",
         "",
     ),
     Mutant(

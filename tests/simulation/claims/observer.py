@@ -321,11 +321,11 @@ class Observer:
         kind = self.jobs.get(answer.job_id)
         if (
             isinstance(asked, Tick)
-            and asked.late
+            and asked.patient
             and answer.why is Refusal.BUSY
             and answer.run_id is not None
         ):
-            self.violated("C9", at, f"{self.called(answer.job_id)}: a late tick is skipped: {asked}")
+            self.violated("C9", at, f"{self.called(answer.job_id)}: a patient tick is skipped: {asked}")
         if beside and kind is not None and not kind.alone:
             self.violated("C9", at, f"{kind.name} may run beside another, and is refused: {answer.why}")
 

@@ -11,6 +11,7 @@ import pytest
 from tests.support.task_cluster import Cluster
 
 from bgtasks import Cron, Every, Once
+from bgtasks.claims.stored import AHEAD
 from bgtasks.events import TaskPaused
 from bgtasks.records import RunStatus
 
@@ -22,7 +23,7 @@ class TestAChange:
         async def main() -> None:
             await cluster.start()
             row = await cluster.a.jobs.add("digest", Every("10s", fixed_rate=True), config="old")
-            await cluster.clock.advance(19.9)
+            await cluster.clock.advance(19.8)
             await cluster.c.jobs.update(row.id, config="new")
             await cluster.clock.advance(5)
 
@@ -169,8 +170,8 @@ class TestAPause:
         "at",
         [
             5.0,
-            9.9,
-            9.999,
+            9.8,
+            9.999 - AHEAD,
         ],
     )
     def test_holds_on_all_nodes_though_it_comes_right_before_a_run(self, cluster: Cluster, at: float) -> None:
@@ -253,7 +254,7 @@ class TestAPause:
 
         async def main() -> None:
             await cluster.start()
-            await cluster.clock.advance(9.9)
+            await cluster.clock.advance(9.8)
             await cluster.b.jobs.pause((await cluster.row("grid")).id, "too loud")
             await cluster.clock.advance(30)
             assert {event.reason for event in cluster.events(TaskPaused)} == {"too loud"}

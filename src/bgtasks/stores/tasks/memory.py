@@ -140,7 +140,7 @@ class MemoryTaskStore:
             return Refused(job.id, Refusal.DISABLED, job.next_run_at)
         if job.next_run_at != tick.due:
             return Refused(job.id, Refusal.TAKEN, job.next_run_at)
-        if tick.late and self._runs.going(job.id):
+        if tick.patient and self._runs.going(job.id):
             return Refused(job.id, Refusal.BUSY, job.next_run_at)
         following = _after_interval(job, now) if job.interval_minutes is not None else tick.following
         job = self._jobs.put(replace(job, next_run_at=following, version=job.version + 1))
@@ -153,7 +153,7 @@ class MemoryTaskStore:
         )
         if self._runs.going(job.id) and tick.overlap is not Overlap.ALLOW:
             return self._overlaps(job, run, tick.overlap)
-        return self._start(job, run, session)
+        return self._start(job, run, session, max(now, run.due))
 
     def _overlaps(self, job: JobRow, run: RunRow, overlap: Overlap) -> Refused:
         waits = list(self._runs.wanted(job.id))
@@ -169,13 +169,12 @@ class MemoryTaskStore:
         self._runs.put(run)
         return Refused(job.id, Refusal.QUEUED, job.next_run_at, run.id)
 
-    def _start(self, job: JobRow, run: RunRow, session: str) -> Claimed:
-        now = self._clock.now()
-        token = max(job.token + 1, round(now.timestamp() * 1_000_000))
+    def _start(self, job: JobRow, run: RunRow, session: str, at: datetime) -> Claimed:
+        token = max(job.token + 1, round(self._clock.now().timestamp() * 1_000_000))
         due = (
             None if job.interval_minutes is not None else job.next_run_at
         )  # that of an interval is its end's
-        self._jobs.put(replace(job, token=token, last_run_at=now, next_run_at=due))
+        self._jobs.put(replace(job, token=token, last_run_at=at, next_run_at=due))
         started = self._runs.put(
             replace(
                 run,
@@ -183,7 +182,7 @@ class MemoryTaskStore:
                 session=session,
                 node_id=self._sessions[session].node_id,
                 token=token,
-                started_at=now,
+                started_at=at,
             )
         )
         return _claimed(started, job)
@@ -207,7 +206,7 @@ class MemoryTaskStore:
             return Refused(job.id, Refusal.BUSY, job.next_run_at)
         if job.interval_minutes is not None:  # due no more until this one is over
             job = replace(job, version=job.version + 1)
-        return self._start(job, run, session)
+        return self._start(job, run, session, self._clock.now())
 
     async def finish(self, ended: Sequence[Ending]) -> Sequence[bool]:
         """See `TaskStore`."""
@@ -231,7 +230,9 @@ class MemoryTaskStore:
 
     def _over(self, run: RunRow, status: RunStatus, why: str | None) -> RunRow:
         now = self._clock.now()
-        took = None if run.started_at is None else round((now - run.started_at).total_seconds() * 1000)
+        took = None
+        if run.started_at is not None:  # or is to start in a moment
+            took = max(0, round((now - run.started_at).total_seconds() * 1000))
         over = replace(run, status=status, finished_at=now, error_message=why, duration_ms=took)
         return self._runs.put(over)
 

@@ -30,13 +30,15 @@ local function over_since(job)
   return nil
 end
 
--- Lists a job where it is found when due, or over. Its hash has been written; '' is never.
-local function list_job(job, job_type, enabled, due)
+-- Lists a job where it is found when due, or over. Its hash has been written; '' is never. What has been
+-- declared all the time is not listed as over.
+local function list_job(job, job_type, enabled, due, declared)
   if enabled == '1' and due ~= '' then
     call('ZADD', key('due', job_type), due, job)
   else
     call('ZREM', key('due', job_type), job)
   end
+  if declared == '1' then return end
   local since = due == '' and over_since(job)
   if since then
     call('ZADD', prefix .. 'jobs-over', since, job)
@@ -159,7 +161,7 @@ end
 -- Ends one that did not say so itself.
 local function give_up(was, status, why)
   local took = ''
-  if was.started then took = whole(math.floor((now - was.started) / 1000 + 0.5)) end
+  if was.started then took = whole(math.max(0, math.floor((now - was.started) / 1000 + 0.5))) end
   finish(was, status, took, 'error_message', why)
 end
 
@@ -172,10 +174,12 @@ local function cancel(job)
   end
 end
 
--- What a run that is over leaves: another attempt, or the beginning of a plain interval.
+-- What a run that is over leaves: another attempt, or the beginning of a plain interval. How often its job
+-- failed in a row before; nil if that is gone.
 local function follow(was, again)
-  local job = call('HMGET', key('job', was.job), 'id', 'enabled', 'next_run_at', 'interval_minutes')
-  if not job[1] then return end
+  local job = call('HMGET', key('job', was.job), 'id', 'enabled', 'next_run_at', 'interval_minutes',
+    'failures')
+  if not job[1] then return nil end
   if again and was.unwanted ~= '1' and tonumber(was.attempt) < tonumber(was.attempts) then
     local attempt = whole(was.attempt + 1)
     local base = string.sub(was.id, 1, (string.find(was.id, '~', 1, true) or 0) - 1)
@@ -188,5 +192,6 @@ local function follow(was, again)
     call('HINCRBY', key('job', was.job), 'version', 1)
     list_job(was.job, was.type, job[2], due)
   end
+  return job[5] or '0'
 end
 """

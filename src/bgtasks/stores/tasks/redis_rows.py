@@ -137,8 +137,8 @@ def _written(row: JobRow | RunRow | Command, names: Iterable[str]) -> list[str]:
     return pairs
 
 
-def written_tick(tick: Tick) -> Sequence[Argument]:
-    """A tick as arguments of a script."""
+def written_tick(tick: Tick) -> Sequence[str]:
+    """A tick as a script takes it."""
     return (
         str(tick.job_id),
         microseconds(tick.due),
@@ -147,19 +147,19 @@ def written_tick(tick: Tick) -> Sequence[Argument]:
         microseconds(tick.runs_for),
         tick.missed,
         tick.overlap,
-        tick.attempts,
-        int(tick.late),
+        str(tick.attempts),
+        str(int(tick.patient)),
     )
 
 
-def written_ending(ending: Ending) -> Sequence[Argument]:
-    """An ending as arguments of a script."""
+def written_ending(ending: Ending) -> Sequence[str]:
+    """An ending as a script takes it: numbers as text too, of which it would lose digits."""
     return (
         ending.run_id,
-        ending.token,
+        str(ending.token),
         ending.status,
-        ending.duration_ms,
-        int(ending.again),
+        str(ending.duration_ms),
+        str(int(ending.again)),
         optional(ending.result_json),
         optional(ending.error_message),
     )
