@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from itertools import islice, takewhile
 from uuid import UUID
 
 from bgtasks.records import (
@@ -20,10 +19,9 @@ from bgtasks.records import (
     RunStatus,
     SessionRow,
 )
+from bgtasks.stores.tasks.ordered import Ordered
 
 __all__ = ["Commands", "Jobs", "Runs"]
-
-LAST_ID = UUID(int=2**128 - 1)
 
 
 class Jobs:
@@ -31,9 +29,9 @@ class Jobs:
 
     def __init__(self) -> None:
         self._rows: dict[UUID, JobRow] = {}
-        self._lists: dict[tuple[str | None, str | None], list[UUID]] = {}
+        self._lists: dict[tuple[str | None, str | None], Ordered[UUID]] = {}
         self._by_key: dict[tuple[str, str, str], UUID] = {}
-        self._due: dict[str, list[tuple[datetime, UUID]]] = {}
+        self._due: dict[str, Ordered[tuple[datetime, UUID]]] = {}
 
     def __getitem__(self, job: UUID) -> JobRow:
         return self._rows[job]
@@ -52,16 +50,15 @@ class Jobs:
     def put(self, job: JobRow) -> JobRow:
         """Keep a job as it is now."""
         known = self._rows.get(job.id)
-        if known is not None:
-            self._undue(known)
-        else:
+        if known is None:
             for each in _lists_of(job):
-                insort(self._lists.setdefault(each, []), job.id)
+                self._lists.setdefault(each, Ordered()).add(job.id)
             if job.key is not None:
                 self._by_key[job.job_type, job.bot_id, job.key] = job.id
         self._rows[job.id] = job
-        if job.enabled and job.next_run_at is not None:
-            insort(self._due.setdefault(job.job_type, []), (job.next_run_at, job.id))
+        before, now = None if known is None else _due_of(known), _due_of(job)
+        if before != now:
+            self._move(job.job_type, before, now)
         return job
 
     def remove(self, job: UUID) -> bool:
@@ -69,34 +66,36 @@ class Jobs:
         known = self._rows.pop(job, None)
         if known is None:
             return False
-        self._undue(known)
+        self._move(known.job_type, _due_of(known), None)
         for each in _lists_of(known):
             ids = self._lists[each]
-            del ids[bisect_left(ids, job)]
+            ids.remove(job)
             if not ids:
                 del self._lists[each]
         if known.key is not None:
             del self._by_key[known.job_type, known.bot_id, known.key]
         return True
 
-    def _undue(self, job: JobRow) -> None:
-        if job.enabled and job.next_run_at is not None:
-            due = self._due[job.job_type]
-            del due[bisect_left(due, (job.next_run_at, job.id))]
+    def _move(
+        self, job_type: str, before: tuple[datetime, UUID] | None, now: tuple[datetime, UUID] | None
+    ) -> None:
+        if before is not None:
+            self._due[job_type].remove(before)
+        if now is not None:
+            self._due.setdefault(job_type, Ordered()).add(now)
 
     def due(self, types: tuple[str, ...], until: datetime, limit: int) -> list[JobRow]:
         """Enabled jobs of these types that are due by then, the earliest first."""
         found = list[tuple[datetime, UUID]]()
         for each in dict.fromkeys(types):
-            due = self._due.get(each, [])
-            found += due[: min(limit, bisect_right(due, (until, LAST_ID)))]
+            if each in self._due:
+                found += takewhile(lambda one: one[0] <= until, islice(self._due[each].after(None), limit))
         return [self._rows[job] for _, job in sorted(found)[:limit]]
 
     def page(self, job_type: str | None, bot_id: str | None, after: UUID | None, limit: int) -> list[JobRow]:
         """Jobs by their ids."""
-        ids = self._lists.get((job_type, bot_id), [])
-        begin = 0 if after is None else bisect_right(ids, after)
-        return [self._rows[each] for each in ids[begin : begin + limit]]
+        ids = self._lists.get((job_type, bot_id))
+        return [] if ids is None else [self._rows[each] for each in islice(ids.after(after), limit)]
 
     def types(self) -> dict[str, int]:
         """How many there are of each type."""
@@ -114,6 +113,11 @@ class Jobs:
             and row.last_run_at is not None
             and row.last_run_at < before
         ]
+
+
+def _due_of(job: JobRow) -> tuple[datetime, UUID] | None:
+    """Where it stands among those of its type that are due some day."""
+    return (job.next_run_at, job.id) if job.enabled and job.next_run_at is not None else None
 
 
 def _lists_of(job: JobRow) -> tuple[tuple[str | None, str | None], ...]:
