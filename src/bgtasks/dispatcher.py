@@ -174,7 +174,7 @@ class Dispatcher:
         self._slots.clear()
         self.outages.clear()
         for job in tuple(self._jobs.values()):
-            job.runs = ()
+            job.runs, job.waiting, job.queued = (), None, None
             self._drop_removed(job)
 
     # -- from tick to run ------------------------------------------------------------------------
@@ -193,6 +193,7 @@ class Dispatcher:
 
     def _fire(self, job: Job, reading: Reading) -> None:
         if job.agenda.kept and self.claims is not None:
+            job.held = None
             self.claims.want(job)
             return
         due = job.take(reading)
@@ -224,13 +225,14 @@ class Dispatcher:
         else:
             self._begin(job, due)
 
-    def offer(self, request: Request, wait: float = 0.0) -> None:
-        """Begin a run, after so many seconds, if policy and slots allow; else let it wait, or decline it."""
+    def offer(self, request: Request) -> None:
+        """Begin a run if the overlap policy and the slots allow; else let it wait, or decline it."""
         job, overlap = request.job, request.job.policy.overlap
-        if job.waiting is not None:
+        beside = overlap is Overlap.ALLOW and request.begins is None and not self._slots.limited
+        if job.waiting is not None and not beside:
             self._decline(request, "the previous run has not begun yet")
         elif not job.runs or overlap is Overlap.ALLOW:
-            self._admit_soon(request, wait) if wait > 0 else self._admit(request)
+            self._admit(request)
         elif overlap is Overlap.SKIP:
             self._decline(request, "the previous run is still going")
         elif overlap is Overlap.QUEUE and job.queued is not None:
@@ -247,6 +249,9 @@ class Dispatcher:
 
     def _admit(self, request: Request) -> None:
         job = request.job
+        if early := request.early(self._clock.monotonic()):
+            self._admit_soon(request, early)
+            return
         if self._slots.limited and job.limited:
             request.since = self._clock.monotonic()
             if not self._slots.admit(request):
@@ -343,7 +348,7 @@ class Dispatcher:
             self._admit_soon(following)
 
     def _admit_soon(self, request: Request, wait: float = 0.0) -> None:
-        """Admit a run that waited, from a callback of its own: a row of short ones must not nest."""
+        """Admit a run that waits, from a callback of its own: a row of short ones must not nest."""
         request.job.waiting = request
         if self._loop is not None:
             context = self._context.copy()
@@ -357,11 +362,7 @@ class Dispatcher:
         if job.waiting is not request or not self.admits:  # declined meanwhile
             return
         job.waiting = None
-        reason = None
-        if request.claim is not None:
-            reason = None if request.claim.remaining() else "its claim was not renewed in time"
-        elif request.answer is None:  # what runs by itself obeys a pause that came while it waited
-            reason = self.pauses.reason(job, self._clock.monotonic())
+        reason = self.pauses.objection(request, self._clock.monotonic())
         if reason is not None:
             if request.has_slot:
                 self._free_slot(job)

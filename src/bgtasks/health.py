@@ -135,6 +135,8 @@ def _open(job: Job, reading: Reading) -> bool:
 def _waiting(job: Job) -> str | None:
     if job.waiting is not None and job.waiting.since is not None and not job.waiting.has_slot:
         return "a free slot"
+    if job.waiting is not None and job.waiting.begins is not None:
+        return "its instant"
     if job.waiting is not None or job.queued is not None:
         return "the end of the previous run"
     return job.agenda.waits_for if job.wait is None else f"{job.wait.resource}, which does not answer"

@@ -24,9 +24,22 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Request", "Wait"]
 
 
+CLOCK_TICK = 0.001
+"""Seconds to wait at least for an instant that has not come: event loops round, uvloop to this."""
+
+MICROSECOND = 1e-6
+"""Wall instants are no finer, and nothing is early by less."""
+
+
 @dataclass(slots=True, eq=False)
 class Request:
-    """A run that is wanted: of which job, for which instant, and who waits for its outcome, if anyone."""
+    """A run that is wanted: of which job, for which instant, and who waits for its outcome, if anyone.
+
+    Attributes:
+        since: Since when it waits for a slot.
+        claim: What makes it this process's to do.
+        begins: The monotonic instant before which it does not begin, if it was claimed ahead of that.
+    """
 
     job: Job
     due: datetime
@@ -34,11 +47,17 @@ class Request:
     since: float | None = None
     has_slot: bool = False
     claim: Claim | None = None
+    begins: float | None = None
+
+    def early(self, now: float) -> float:
+        """Seconds until it may begin; 0 if it may."""
+        left = 0.0 if self.begins is None else self.begins - now
+        return max(left, CLOCK_TICK) if left > MICROSECOND else 0.0
 
     def decline(self, reason: str) -> None:
         """It will not be run: say so to whoever waits."""
         if self.claim is not None:
-            self.claim.ended(Skipped(reason), 0.0)
+            self.claim.declined(reason)
         self.job.last_outcome = skipped = Skipped(reason)
         if self.answer is not None and not self.answer.done():
             self.answer.set_result(skipped)
@@ -69,7 +88,7 @@ class Job(Work):
         entry: Number of its one valid entry on the timeline; 0 for none.
         runs: The runs in progress, the earliest first. More than one only if its policy allows that.
         queued: A run that waits for the present one to end.
-        waiting: A run that waits for a free slot.
+        waiting: A run that waits for a free slot, or for its instant.
         started: How many runs began since the scheduler did.
         last_ended: The monotonic instant at which a run ended last.
         paused: Why it is paused by hand.
@@ -121,7 +140,7 @@ class Job(Work):
 
     @property
     def busy(self) -> bool:
-        """Whether a run is in progress or waits for a slot."""
+        """Whether a run is in progress, or is to begin as soon as it may."""
         return bool(self.runs) or self.waiting is not None
 
     @property

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from bgtasks.clock import Clock
 from bgtasks.events import EventBus, TaskPaused, TaskResumed
-from bgtasks.job import Job
+from bgtasks.job import Job, Request
 
 __all__ = ["Pauses"]
 
@@ -47,6 +47,7 @@ class Pauses:
         """A job of the cluster is paused, or is not any more, for all nodes."""
         if paused is not None:
             self.pause(job, paused)
+            job.paused = paused  # the latest reason
         elif job.paused is not None:
             job.paused = None
             self._bus.emit(TaskResumed(job.name, "resumed"))
@@ -58,6 +59,12 @@ class Pauses:
         if job.open_until is not None and job.open_until > mono:
             return "its breaker is open"
         return None
+
+    def objection(self, request: Request, mono: float) -> str | None:
+        """Why a run that waited is not to be begun at this instant, if it is not."""
+        if request.claim is not None:
+            return None if request.claim.remaining() else "its claim was not renewed in time"
+        return self.reason(request.job, mono) if request.answer is None else None  # what was asked for is run
 
     def put_off(self, job: Job) -> None:
         """Keep the due run of a plain interval, which has no other tick, until the pause is over."""

@@ -122,6 +122,7 @@ class RunRow:
         token: The fencing token of its claim.
         unwanted: It is to be cancelled, while it is in progress.
         created_at: When it was claimed or offered.
+        started_at: When it was claimed, or the instant before which it was.
         result_json: What it returned, as JSON, or cut to size.
         error_message: Why it failed or was skipped.
     """
@@ -286,8 +287,8 @@ class Refusal(StrEnum):
     TAKEN = "taken"
     """The job is not due at that instant any more, or the offer was accepted by another."""
     BUSY = "busy"
-    """A run of it is in progress. A tick is written down as skipped, unless it is late, and stays due; an
-    offer stays."""
+    """A run of it is in progress. A tick is written down as skipped, but a patient one stays due and nothing
+    is written; an offer stays."""
     QUEUED = "queued"
     """A run of it is in progress, and the tick is offered for when that is over, by its `overlap`."""
     MISSED = "missed"

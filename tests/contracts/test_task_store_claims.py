@@ -358,3 +358,38 @@ class TestMissedTicks:
 
         assert answer == Refused(job.id, Refusal.MISSED, FUTURE)
         assert not (await run_of(store, run.run_id)).unwanted
+
+
+class TestAClaimAheadOfItsInstant:
+    async def test_begins_the_run_then(self, store: TaskStore) -> None:
+        session = await joined(store, "tidy")
+        job = await store.add(a_job(next_run_at=FUTURE))
+
+        run = await started(store, session, job)
+
+        assert (await run_of(store, run.run_id)).started_at == FUTURE
+        assert (await now_of(store, job)).last_run_at == FUTURE
+
+    @pytest.mark.parametrize("status", [RunStatus.LOST, RunStatus.SKIPPED])
+    async def test_may_be_ended_before_that(self, store: TaskStore, status: RunStatus) -> None:
+        session = await joined(store, "tidy")
+        job = await store.add(a_job(next_run_at=FUTURE))
+        run = await started(store, session, job)
+
+        assert await store.finish([ended(run, status)]) == [True]
+
+        row = await run_of(store, run.run_id)
+        assert row.started_at is not None
+        assert row.finished_at is not None
+        assert row.started_at <= row.finished_at < FUTURE
+
+    async def test_of_a_session_that_is_lost_took_no_time(self, store: TaskStore) -> None:
+        session = await joined(store, "tidy")
+        job = await store.add(a_job(next_run_at=FUTURE))
+        run = await started(store, session, job)
+        await expire(store, session)
+
+        await store.beat(await joined(store), LONG, LONG)
+
+        row = await run_of(store, run.run_id)
+        assert (row.status, row.duration_ms) == (RunStatus.LOST, 0)

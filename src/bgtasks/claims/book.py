@@ -11,6 +11,7 @@ from bgtasks.claims.session import Session
 from bgtasks.claims.stored import Stored
 from bgtasks.clock import Clock
 from bgtasks.job import Job
+from bgtasks.policies import Overlap
 from bgtasks.records import JobRow
 
 if TYPE_CHECKING:
@@ -59,8 +60,11 @@ class Book:
         self._dispatcher.place(job)
 
     def put_off(self, job: Job) -> bool:
-        """Put off a job while its breaker is open, or until it is due while it runs; whether it was."""
-        until = job.open_until if job.open_until is not None else job.agenda.due if job.busy else None
+        """Put off a job while its breaker is open, or beside a run until it is due; whether that was done."""
+        alone = job.policy.overlap is not Overlap.ALLOW
+        until = job.open_until
+        if until is None and (job.waiting is not None or (job.runs and alone)):
+            until = job.agenda.due
         later = until is not None and until > self._clock.monotonic()
         self.place_at(job, until if later else None)  # what was found overdue has another entry: not twice
         return later

@@ -18,6 +18,8 @@ class _Desk(Protocol):
 
     def remaining(self, claim: Claim) -> float: ...
 
+    def declined(self, claim: Claim, reason: str) -> None: ...
+
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None: ...
 
 
@@ -86,7 +88,11 @@ class Claim:
         """Seconds for which the claim holds, if it is not renewed."""
         return self._desk.remaining(self)
 
+    def declined(self, reason: str) -> None:
+        """The run is not begun."""
+        self._desk.declined(self, reason)
+
     def ended(self, outcome: Outcome, seconds: float) -> None:
-        """The run is over, after so many seconds, or was not begun."""
+        """The run is over, after so many seconds."""
         self.over = True
         self._desk.ended(self, outcome, seconds)

@@ -13,7 +13,6 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from bgtasks.claims.book import Book, stored
 from bgtasks.claims.claim import Claim
@@ -25,6 +24,7 @@ from bgtasks.claims.in_hand import InHand
 from bgtasks.claims.job_types import Guests, JobType
 from bgtasks.claims.jobs import Jobs
 from bgtasks.claims.offers import Offers
+from bgtasks.claims.pace import Pace
 from bgtasks.claims.presence import Presence, State
 from bgtasks.claims.session import Session
 from bgtasks.claims.stored import AHEAD, Stored
@@ -87,7 +87,7 @@ class Desk:
             bus=bus,
             clock=clock,
             random=random,
-            new_id=new_id or _session_id,
+            new_id=new_id or (lambda: os.urandom(16).hex()),
             heard=self._heard,
             lost=self._lost,
             **({} if times is None else {"times": times}),
@@ -109,13 +109,14 @@ class Desk:
         self._upkeep = Upkeep(self.session, self._book, bus, retention or RETENTION)
         self.jobs = Jobs(
             store,
-            ask=self._ask,
+            ask=self.session.ask_first,
             now=self._book.now,
             new_run_id=new_run_id,
             changed=self.session.beat_now,
         )
         self._endings = Endings(self.session)
         self._in_hand = InHand(self._book, dispatcher)
+        self._telling, self._claiming = Pace(clock), Pace(clock)
         self._hurry = False
         self._silent_since = float("inf")  # since when what was asked for got no answer
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -173,8 +174,8 @@ class Desk:
         self._due.clear()
         self._declarations.clear()
         self._offers.clear("the scheduler was stopped")
-        for task in self._tasks - {self._talking}:
-            task.cancel()
+        if given_up := [task for task in self._tasks if task is not self._talking and task.cancel()]:
+            await asyncio.wait(given_up, timeout=within)  # what is said of that is told too
         for _ in range(3):  # what is being said may not have all of it, or get no answer
             untold = self._endings or self._offers.withdrawals or self._switches or self.commands
             if untold and self.session.trouble is None:
@@ -223,7 +224,8 @@ class Desk:
 
     def _heard(self, beat: Beat) -> None:
         self._offers.try_again()
-        self.guests.release(self._is_wanted)
+        offered = self._offers.jobs
+        self.guests.release(lambda job: job in self._due or job in offered)
         for row in beat.due:
             if row.id not in self._due:
                 self._receive(row)
@@ -253,9 +255,6 @@ class Desk:
         if job is not None:
             self._book.see(job, row)
         return job
-
-    def _is_wanted(self, id: UUID) -> bool:
-        return id in self._due or id in self._offers
 
     async def _look_after(self, now: float) -> None:
         with suppress(BgTasksError):  # said by the session; the next round is soon enough
@@ -288,12 +287,15 @@ class Desk:
         """Seconds for which it is."""
         return self.session.remaining if self.holds(claim) else 0.0
 
-    def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
-        """The run of a claim is over, or was not begun."""
+    def declined(self, claim: Claim, reason: str) -> None:
+        """The run of a claim is not begun; another process may have it if it is not for this one to say."""
         job = self._jobs.get(claim.job_id)
-        here = job is not None and self._dispatcher.admits and self.holds(claim)
-        if not seconds and not here and isinstance(outcome, Skipped):  # another may have what was not begun
-            outcome = Cancelled(outcome.reason)
+        here = job is not None and not job.removed and self._dispatcher.admits and self.holds(claim)
+        claim.ended(Skipped(reason) if here else Cancelled(reason), 0.0)
+
+    def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
+        """The run of a claim is over."""
+        job = self._jobs.get(claim.job_id)
         counts = job is not None and promises_counts(job.func)
         self._endings.add(claim, outcome, seconds, counts=counts)
         if not isinstance(outcome, Deferred) or outcome.resource is None:
@@ -309,13 +311,16 @@ class Desk:
 
     def _talk(self) -> None:
         """Say what is to be said, from a callback of its own: what is due at once is said in one call."""
-        if self._loop is not None and (self._talking is None or self._talking.done()):
+        open_loop = self._loop is not None and not self._loop.is_closed()
+        if open_loop and (self._talking is None or self._talking.done()):
             self._talking = self._spawn(self._say(), "claims")
 
     async def _say(self) -> None:
+        claimed = False  # else what is due all the time would leave no turn to the rest
         try:
             while True:
-                if self._endings:
+                if self._endings and not (self._dispatcher.admits and self._telling.left):
+                    self._telling.called()
                     self._in_hand.drop(await self._endings.tell())
                     self._silent_since = float("inf")
                     if self._hurry:
@@ -338,16 +343,23 @@ class Desk:
                     for job, claimed, answer in await self._offers.accept():
                         self._begin(job, claimed, session, answer)
                     self._silent_since = float("inf")
-                elif self._due:
+                elif self._due and not (claimed or self._endings or self._claiming.left):
+                    claimed = True  # after the ends: one may be of the run before
+                    self._claiming.called()
                     await self._due.claim()
                     self._silent_since = float("inf")
                 elif self._declarations:
+                    claimed = False
                     await self._declarations.tell_next()
                 elif self.guests.broken:
                     await self.guests.pause_broken()
                 elif self._offers.strangers:
                     await self._offers.meet_next(lambda row: self._receive(row, due=False))
-                else:
+                elif self._endings or self._due:
+                    claimed = False
+                    await asyncio.sleep((self._telling if self._endings else self._claiming).left)
+                else:  # all of it was answered
+                    self._silent_since = float("inf")
                     return
         except ResourceUnavailable as error:
             now = self._clock.monotonic()
@@ -365,8 +377,9 @@ class Desk:
         if self._in_hand.take(claimed.run_id):
             claim = Claim(claimed, f"claim:{job.name}", session, self)
             if self._dispatcher.admits and self.holds(claim) and not job.removed:
-                wait = self.session.mono(claimed.due) - self._clock.monotonic()
-                self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim), min(wait, AHEAD))
+                now, begins = self._clock.monotonic(), self.session.mono(claimed.due)
+                ahead = min(begins, now + AHEAD) if begins > now else None
+                self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim, begins=ahead))
                 return
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")
             claim.ended(why, 0.0)
@@ -374,15 +387,6 @@ class Desk:
             why = Cancelled("it was given back")
         if answer is not None and not answer.done():
             answer.set_result(why)
-
-    async def _ask[T](self, call: Coroutine[Any, Any, T]) -> T:
-        """For whoever calls from outside, also before the scheduler was started."""
-        try:
-            await self.session.make_ready()
-        except BaseException:
-            call.close()
-            raise
-        return await self.session.ask(call)
 
     def _spawn(self, call: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
         assert self._loop is not None
@@ -392,7 +396,3 @@ class Desk:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _session_id() -> str:
-    return os.urandom(16).hex()

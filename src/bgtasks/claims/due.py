@@ -99,7 +99,7 @@ class Due:
             return None
 
     def _answered(self, job: Job, asked: Asked, answer: Claimed | Refused, session: str) -> None:
-        row, planned, tick = asked
+        row, planned, tick, ahead = asked
         written = isinstance(answer, Claimed) or answer.why is Refusal.MISSED or answer.run_id is not None
         if planned.ticks and written:
             self._bus.emit(RunMissed(job.name, tick.due, planned.ticks, planned.missed))
@@ -117,7 +117,7 @@ class Due:
             self._book.place(job, replace(row, next_run_at=None))
             if answer.next_run_at < self._book.now() + timedelta(seconds=self._session.times.renew):
                 self._session.beat_now()
-        elif answer.why is Refusal.BUSY and answer.run_id is None and tick.due > self._book.now():
+        elif answer.why is Refusal.BUSY and answer.run_id is None and ahead:
             self._book.place_at(job, self._session.mono(tick.due))  # its run may be over by then
         elif answer.why is Refusal.BUSY and answer.run_id is None:
             stored(job).wait(row)  # until its run here has ended, or the next beat

@@ -90,7 +90,7 @@ def _json(value: Any) -> str | None:
     if value is None:
         return None
     try:
-        text = json.dumps(value, ensure_ascii=False, default=_shown)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_shown)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(_shown(value)[:LONGEST], ensure_ascii=False)
     return text if len(text) <= LONGEST else json.dumps(text[:LONGEST] + "…", ensure_ascii=False)

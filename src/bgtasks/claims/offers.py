@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from datetime import datetime
+from itertools import chain
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -62,11 +63,11 @@ class Offers:
         self.withdrawals: dict[str, str] = {}
         self.strangers: dict[UUID, list[Offer]] = {}
 
-    def __contains__(self, job: UUID) -> bool:
-        if job in self.strangers:
-            return True
-        offers = (*self._open.values(), *self._busy.values(), *(each[:2] for each in self._asked.values()))
-        return any(offer.job_id == job for _, offer in offers)
+    @property
+    def jobs(self) -> frozenset[UUID]:
+        """Of which jobs there are some."""
+        offers = chain(self._open.values(), self._busy.values(), (each[:2] for each in self._asked.values()))
+        return frozenset(chain(self.strangers, (offer.job_id for _, offer in offers)))
 
     def asks_for(self, run_id: str) -> bool:
         """Whether it is being claimed, or will be."""

@@ -134,6 +134,19 @@ class Session:
         """
         return await self._line.ask(call, within=within)
 
+    async def ask_first[T](self, call: Coroutine[Any, Any, T]) -> T:
+        """What a call answers, for whoever calls from outside, also before the scheduler was started.
+
+        Raises:
+            BgTasksError: There is no answer, or the store cannot be used.
+        """
+        try:
+            await self.make_ready()
+        except BaseException:
+            call.close()
+            raise
+        return await self.ask(call)
+
     def give_up(self, why: str) -> None:
         """Trust this session no more, though it beats; another begins at once."""
         if self.id:

@@ -20,15 +20,16 @@ ATTEMPTS = 3
 """How often a tick is started at most, if its node dies."""
 
 EARLY = timedelta(milliseconds=10)
-"""By how much sooner than that a tick may be claimed: two readings of the store's time may differ."""
+"""By how much more than `AHEAD` a tick may be claimed ahead: two readings of the store's time may differ."""
 
 
 class Asked(NamedTuple):
-    """A tick that was asked for."""
+    """A tick that was asked for, and whether that was ahead of its instant."""
 
     row: JobRow
     plan: Plan
     tick: Tick
+    ahead: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -65,4 +66,4 @@ def ask_for(job: Job, now: datetime, new_run_id: NewRunId) -> Asked | None:
         ATTEMPTS,
         (due > now and job.policy.overlap is not Overlap.ALLOW) or (late and catch_up is CatchUp.ALL),
     )
-    return Asked(row, planned, tick)
+    return Asked(row, planned, tick, due > now)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.support.task_cluster import Cluster
 
-from bgtasks import Every
+from bgtasks import Done, Every
 from bgtasks.claims.stored import AHEAD
 from bgtasks.events import RunSkipped
+from bgtasks.testing.loop import VirtualLoop
 
 GRID = Every("10s", fixed_rate=True)
 IN_HAND = 10 - AHEAD / 2
@@ -121,6 +124,37 @@ class TestBetweenTheClaimAndTheInstant:
 
         cluster.run(main)
         assert not cluster.met
+
+    def test_what_is_wanted_beside_it_is_run_where_that_is_allowed(self, cluster: Cluster) -> None:
+        cluster.task("grid", GRID, overlap="allow")
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(IN_HAND)
+            assert await cluster.a.scheduler.run_now("grid") == Done(None)
+            await cluster.clock.advance(1)
+
+        cluster.run(main)
+        assert cluster.times("grid") == [0.0, IN_HAND, 10.0]
+
+    def test_an_event_loop_that_is_closed_leaves_nothing_behind(self, cluster: Cluster) -> None:
+        for name in ("one", "two"):
+            cluster.task(name, GRID, on="a")
+        left = VirtualLoop(cluster.clock)
+        left.run_until_complete(cluster.a.start())
+        left.run_until_complete(cluster.clock.advance(IN_HAND))
+        for task in asyncio.all_tasks(left):
+            task.cancel()
+        left.run_until_complete(cluster.clock.settle())
+        left.close()
+
+        async def main() -> None:
+            await cluster.a.start()
+            await cluster.clock.advance(60)
+
+        cluster.run(main)
+        for name in ("one", "two"):
+            assert cluster.times(name)[-3:] == [40.0, 50.0, 60.0]
 
     def test_run_now_is_told_that_one_is_about_to_begin(self, cluster: Cluster) -> None:
         cluster.task("grid", GRID)

@@ -347,10 +347,13 @@ class TestANodeThatStops:
         async def main() -> None:
             await cluster.start()
             await cluster.clock.advance(5)
-            await Nodes(cluster.store).tell("turn", "key", node_id="a")
+            command = await Nodes(cluster.store).tell("turn", "key", node_id="a")
             await cluster.clock.advance(4)
             assert orders.nodes == ["a"]
             await cluster.stop("a")
+            (answer,) = await answers(cluster, command)
+            assert not answer.done
+            assert "cancelled" in answer.text
             await cluster.clock.advance(10)
 
         cluster.run(main)

@@ -57,6 +57,29 @@ class TestAnOutcome:
         assert len(why) == LONGEST
 
 
+class TestATaskThatSkips:
+    @pytest.mark.parametrize("seconds", [0.0, 1.0])
+    def test_is_written_down_as_such_and_not_started_again(self, seconds: float) -> None:
+        async def skips() -> Skipped:
+            await asyncio.sleep(seconds)
+            return Skipped("nothing new")
+
+        cluster = Cluster(names="ab")
+        cluster.task("tidy", "1h", skips if seconds else at_once)
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(30)
+            (run,) = await cluster.runs("tidy")
+            assert (run.status, run.error_message) == (RunStatus.SKIPPED, "nothing new")
+
+        cluster.run(main)
+
+
+async def at_once() -> Skipped:
+    return Skipped("nothing new")
+
+
 class TestARunThatPromisedCounts:
     @pytest.mark.parametrize("value", [None, {}])
     def test_and_returned_none_is_marked_empty(self, claim: Claim, value: Any) -> None:
@@ -100,6 +123,7 @@ class TestAResult:
             "at": "datetime.datetime(2026, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)"
         }
         assert self.kept(claim, {(1, 2): 3}) == "{(1, 2): 3}"
+        assert self.kept(claim, {"score": float("nan")}) == "{'score': nan}"
 
     def test_that_holds_itself_is_kept_as_it_would_be_shown(self, claim: Claim) -> None:
         circle: list[Any] = []

@@ -396,3 +396,30 @@ class TestASchedulerWithNothingToClaim:
         assert cluster.times("own") == [0.0, 5.0, 10.0]
         assert not {"claim", "accept", "finish", "add", "change"} & set(cluster.a.reach.calls)
         assert len(cluster.a.heard.of(RunFinished)) == 3
+
+
+class TestAnAnswerThatIsLostNowAndThen:
+    def test_ends_no_run(self, cluster: Cluster) -> None:
+        cluster.task("long", Every("1d", fixed_rate=True), 4 * 3600.0, timeout="5h")
+
+        async def main() -> None:
+            await cluster.start("a")
+            for _ in range(3):
+                await cluster.clock.advance(3600)
+                cluster.a.reach.deaf["describe"] = 1
+            await cluster.clock.advance(2 * 3600)
+            assert [run.status for run in await cluster.runs("long")] == [RunStatus.SUCCESS]
+
+        cluster.run(main)
+
+
+class TestAStoreThatIsSlow:
+    def test_is_told_of_every_task_though_something_is_due_all_the_time(self) -> None:
+        cluster = Cluster(names="a")
+        names = [f"task {number}" for number in range(30)]
+        for name in names:
+            cluster.task(name, Every("0.1s", fixed_rate=True))
+        for call in ("claim", "finish"):
+            cluster.a.reach.delay[call] = 0.1
+        cluster.play(10)
+        assert {start.task for start in cluster.ledger} == set(names)

@@ -10,6 +10,7 @@ import pytest
 from tests.support.task_cluster import Cluster
 
 from bgtasks import Cron, Every, Once
+from bgtasks.claims.pace import GATHER
 from bgtasks.events import RunMissed
 from bgtasks.records import RunStatus
 from bgtasks.testing import VirtualClock, run_virtual
@@ -50,7 +51,9 @@ class TestATickIsStartedOnce:
             cluster.task(f"task {number}", Every("60s", fixed_rate=True))
         cluster.play(121)
         for number in range(100):
-            assert cluster.times(f"task {number}") == [0.0, 60.0, 120.0]
+            first, *rest = cluster.times(f"task {number}")
+            assert first <= 2 * GATHER  # they are due as they become known
+            assert rest == [60.0, 120.0]
 
     def test_with_a_token_larger_than_the_last(self, cluster: Cluster) -> None:
         cluster.task("grid", Every("1s", fixed_rate=True))

@@ -229,12 +229,12 @@ class MemoryTaskStore:
     # -- what a run that is over leaves ------------------------------------------------------------
 
     def _over(self, run: RunRow, status: RunStatus, why: str | None) -> RunRow:
-        now = self._clock.now()
-        took = None
-        if run.started_at is not None:  # or is to start in a moment
-            took = max(0, round((now - run.started_at).total_seconds() * 1000))
-        over = replace(run, status=status, finished_at=now, error_message=why, duration_ms=took)
-        return self._runs.put(over)
+        now, took = self._clock.now(), None
+        if (began := run.started_at) is not None:
+            began = min(began, now)  # one that was claimed ahead may be given back before its instant
+            took = round((now - began).total_seconds() * 1000)
+        over = replace(run, status=status, error_message=why, started_at=began)
+        return self._runs.put(replace(over, finished_at=now, duration_ms=took))
 
     def _follow(self, run: RunRow, *, again: bool) -> None:
         """Offer the run again, or have a plain interval begin."""

@@ -13,7 +13,7 @@ due:<type>           ZSET    id -> next_run_at         those that are enabled an
 run:<id>             HASH    a run
 runs                 ZSET    id -> created_at          all runs
 runs-of:<job>        ZSET    id -> created_at          those of a job
-going:<job>          ZSET    id -> started_at          those of a job in progress
+going:<job>          ZSET    id -> when it was claimed those of a job in progress
 wanted:<job>         ZSET    id -> order               those of a job that nobody has started
 offers:<type>        ZSET    id -> order               those of a type that nobody has started
 over                 ZSET    id -> finished_at         those that are over

@@ -152,7 +152,9 @@ local function want(run, of, due, attempt, attempts)
   call('ZADD', key('wanted', of.job), order, run)
 end
 
+-- One that was claimed ahead may be given back before its instant.
 local function finish(was, status, took, ...)
+  if was.started and tonumber(was.started) > now then call('HSET', key('run', was.id), 'started_at', at) end
   call('HSET', key('run', was.id), 'status', status, 'finished_at', at, 'duration_ms', took, ...)
   unlist(was)
   close(was.id, was.job, at)
