@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from bgtasks.clock import Clock, SystemClock
@@ -218,23 +219,24 @@ class MemoryTaskStore:
             return False
         if run.status is not RunStatus.RUNNING:
             return run.status is ending.status  # told again by who lost the answer
-        over = self._over(run, ending.status, ending.error_message)
-        self._runs.put(replace(over, duration_ms=ending.duration_ms, result_json=ending.result_json))
+        said = {"duration_ms": ending.duration_ms, "result_json": ending.result_json}
+        self._over(run, ending.status, ending.error_message, **said)
         job = self._jobs.get(run.job_id)
         if job is not None:
-            self._jobs.put(replace(job, failures=_in_a_row(job.failures, ending)))
+            if (failures := _in_a_row(job.failures, ending)) != job.failures:
+                self._jobs.put(replace(job, failures=failures))
             self._follow(run, again=ending.again)
         return True
 
     # -- what a run that is over leaves ------------------------------------------------------------
 
-    def _over(self, run: RunRow, status: RunStatus, why: str | None) -> RunRow:
+    def _over(self, run: RunRow, status: RunStatus, why: str | None, **more: Any) -> RunRow:
         now, took = self._clock.now(), None
         if (began := run.started_at) is not None:
             began = min(began, now)  # one that was claimed ahead may be given back before its instant
             took = round((now - began).total_seconds() * 1000)
-        over = replace(run, status=status, error_message=why, started_at=began)
-        return self._runs.put(replace(over, finished_at=now, duration_ms=took))
+        over = {"status": status, "error_message": why, "started_at": began, "finished_at": now}
+        return self._runs.put(replace(run, **{**over, "duration_ms": took, **more}))
 
     def _follow(self, run: RunRow, *, again: bool) -> None:
         """Offer the run again, or have a plain interval begin."""
