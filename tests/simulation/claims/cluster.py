@@ -96,6 +96,7 @@ class Cluster:
         self._undone = self._rounds = 0
         self.calm_since: float | None = None
         self.set_at = self.set_forward_at = float("-inf")  # when the clock of the server was set last
+        self.slewed_at = float("-inf")  # when that of a node was slewed last
         self.members = [Member(self, index) for index in range(self.random.randint(2, 5))]
 
     def note(self, text: str) -> None:

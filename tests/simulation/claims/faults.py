@@ -151,6 +151,7 @@ def clock_rate(cluster: Cluster, random: Random) -> None:
     """The kernel slews a node's clock."""
     node = somebody(cluster, random).node
     node.set_rate(cluster.loop.now, 1 + cluster.skew * random.uniform(-1, 1))
+    cluster.slewed_at = cluster.loop.now
 
 
 @fault

@@ -36,11 +36,14 @@ ANSWERED_S = 90.0
 SET_S = 20.0
 """Seconds in which a node knows that the clock of the server was set, or has begun anew."""
 
-EARLY_S = 0.6
-"""By how much a run may begin early: clocks differ by 5 % of the twelve seconds that a beat is good for.
+BEAT_S = 12.0
+"""Seconds for which a node goes by what a beat has told it of the server's time."""
 
-One by hand is for the moment at which it was asked for, as whoever asked had it.
-"""
+GRAIN_S = 0.002
+"""By how much a run may begin early though clocks go alike: what a thousandth of a second is rounded to."""
+
+EARLY_S = 0.6
+"""By how much if a node's clock has just been slewed: clocks differ by 5 % of what a beat is good for."""
 
 
 class Member:
@@ -244,8 +247,11 @@ class Member:
         cluster = self.cluster
         at = cluster.loop.now
         early = (work.due - cluster.wall.now()).total_seconds()
+        # One by hand is for the moment at which it was asked for, as whoever asked had it.
         by_hand = work.run_id in cluster.observer.offered
-        if early > EARLY_S and at - cluster.set_at > SET_S and not by_hand:
+        drift = max(0.0, self.node.rate / cluster.wall.rate - 1) * BEAT_S + GRAIN_S
+        may = EARLY_S if at - cluster.slewed_at < SET_S else drift
+        if early > may and at - cluster.set_at > SET_S and not by_hand:
             cluster.observer.violated("C9", at, f"{work.run_id} begins {early:g} s before it is due")
         cluster.observer.begins(at, work)
 

@@ -232,6 +232,12 @@ MUTANTS = (
         "if self._dispatcher.admits and not job.removed:",
     ),
     Mutant(
+        "a-run-begins-as-soon-as-it-is-claimed",
+        "claims/desk.py",
+        "ahead = min(begins, now + AHEAD) if begins > now else None",
+        "ahead = None",
+    ),
+    Mutant(
         "an-end-is-told-once",
         "claims/ending.py",
         "        said = first(self._open)\n",
