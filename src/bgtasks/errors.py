@@ -111,8 +111,8 @@ class UnknownNode(BgTasksError, LookupError):
 
     def __init__(self, name: str, alive: Iterable[str]) -> None:
         names = sorted(set(alive))
-        known = f"alive: {', '.join(names)}" if names else "none is alive"
-        super().__init__(f'no node called "{name}" is alive to be told: {known}')
+        called = f'no node called "{name}" is alive to be told: alive: {", ".join(names)}'
+        super().__init__(called if names else "no node is alive to be told")
         self.name = name
 
 

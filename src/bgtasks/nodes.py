@@ -11,7 +11,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,9 @@ HEARD_WITHIN = 15.0
 
 LOOK_EVERY = 0.2
 """Seconds between two looks for answers."""
+
+COUNT_EVERY = 1.0
+"""Seconds between two looks at who is alive to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +89,14 @@ class Nodes:
         """Those that are heard of, the first to join first."""
         return [Node.of(row) for row in await self._store.sessions()]
 
-    async def unresolved(self) -> dict[str, int]:
-        """How many jobs there are of each type that no node which is alive can run."""
-        wired = {name for row in await self._store.sessions() for name in row.wired}
+    async def unresolved(self, alive: Iterable[Node] | None = None) -> dict[str, int]:
+        """How many jobs there are of each type that no node which is alive can run.
+
+        Args:
+            alive: Those that are, if that was asked already.
+        """
+        nodes = await self.alive() if alive is None else alive
+        wired = {name for node in nodes for name in node.wired}
         return {name: count for name, count in (await self._store.types()).items() if name not in wired}
 
     async def tell(
@@ -127,23 +135,36 @@ class Nodes:
         )
         return await self._store.command(command, within)
 
-    async def answers(self, command: CommandRow, within: float = HEARD_WITHIN) -> CommandRow:
+    async def answers(
+        self, command: CommandRow, within: float = HEARD_WITHIN, of: Collection[str] | None = None
+    ) -> CommandRow:
         """A command with what came of it, when all who were told have answered, or after so many seconds.
 
-        Not promised: an answer. A node may die before it hears, or while it does what it was told.
+        A node that is not heard of any more is not waited for. Not promised: an answer. A node may die before
+        it hears, or while it does what it was told.
+
+        Args:
+            of: The ids of the nodes whose answers are waited for, if not of all who were told.
         """
-        told = {row.id for row in await self._store.sessions() if _is_told(row, command)}
-        row = command
+        row, told, looks = command, set[str](), 0
         try:
             async with asyncio.timeout(within):
                 while True:
+                    if looks % round(COUNT_EVERY / LOOK_EVERY) == 0:
+                        told = await self._told(command, of)
                     found = await self._store.commands(id=command.id)
                     row = found[0] if found else row
                     if told <= {answer.session for answer in row.answers}:
                         return row
                     await asyncio.sleep(LOOK_EVERY)
+                    looks += 1
         except TimeoutError:
             return row
+
+    async def _told(self, command: CommandRow, of: Collection[str] | None) -> set[str]:
+        """Those who are alive and were told, of all or of these."""
+        alive = await self._store.sessions()
+        return {row.id for row in alive if _is_told(row, command) and (of is None or row.id in of)}
 
     async def told(self, limit: int = 100) -> Sequence[CommandRow]:
         """What was told, by whom, and what came of it: the latest first."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +20,10 @@ from uuid import uuid4
 
 import pytest
 from tests.docs.pages import ROOT, blocks
-from tests.support.command_line import Ended, Running, bgtasks, expect_no_complaint
+from tests.support.command_line import Ended, Running, bgtasks, command, environment, expect_no_complaint
 from tests.support.odd_server import odd_server
 from tests.support.redis_process import RedisProcess, free_port
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 from bgtasks.nodes import Nodes
 from bgtasks.records import CommandRow
@@ -56,7 +58,7 @@ class Place:
     def json(self, *arguments: str) -> Any:
         """What a command says to programs."""
         ended = self(*arguments, "--json")
-        assert ended.err == "", ended
+        assert all(re.match("more: |older ones: ", line) for line in ended.errors), ended
         return json.loads(ended.out)
 
     def node(self, **variables: str) -> Running:
@@ -166,7 +168,7 @@ def test_a_run_that_did_not_go_well_is_told_with_an_exit_code(place: Place) -> N
 def test_runs_are_followed_until_sigint_through_an_outage(server: RedisProcess, home: Path) -> None:
     with RedisProcess(tcp=True, durable=True) as own, garden(own.url) as place:
         with Running("runs", "--follow", "--store", own.url, home=home) as follower:
-            follower.wait_for(r"(?s)UTC.*\d\d:\d\d:\d\d +digest +success")
+            follower.wait_for(r"(?s)UTC.*\d\d-\d\d \d\d:\d\d:\d\d +digest +success")
             own.stop()
             follower.wait_for("redis is unavailable: .*; waiting for it")
             own.start()
@@ -180,6 +182,48 @@ def test_runs_are_followed_until_sigint_through_an_outage(server: RedisProcess, 
         assert ended.code == 0
         expect_no_complaint(ended)
         assert ended.err.count("waiting for it") == ended.err.count("answers again") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["runs", "--follow"],
+        *(pytest.param(each, marks=full) for each in (["runs", "--follow", "--json"], ["runs"], ["nodes"])),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_is_gone_already_gets_no_traceback(place: Place, arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [*command(), *arguments],
+            cwd=place.home,
+            env=environment(place.home, **{place.setting: place.url}),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@full
+def test_head_takes_the_first_line_of_what_is_followed_in_peace(place: Place) -> None:
+    done = subprocess.run(
+        ["bash", "-c", " ".join((*command(), "runs", "--follow")) + " | head -1"],
+        cwd=place.home,
+        env=environment(place.home, **{place.setting: place.url}),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.stdout.startswith("when (UTC) ")
+    assert done.stderr == ""
 
 
 @full
@@ -235,7 +279,8 @@ def test_a_job_is_added_listed_run_paused_and_removed(place: Place) -> None:
     paused = place("jobs", "pause", id, "--reason", "no tea").out
     assert paused == f"{id}  remind[{bot}/tea], paused: no tea\n"
     listed = place("jobs", "--bot", bot).out
-    assert re.search(rf"^{id[:8]} +remind.{bot}/tea. +cron 0 9 .* paused *$", listed, re.MULTILINE), listed
+    shown = rf"^{id[:8]} +remind.{bot}/tea. +{bot} +cron 0 9 .* paused *$"
+    assert re.search(shown, listed, re.MULTILINE), listed
     assert f"\n{id[:8]}  paused: no tea\n" in listed
     assert "paused" not in place("jobs", "resume", id).out
 
@@ -354,7 +399,7 @@ def test_what_a_node_did_not_do_well_is_told_with_an_exit_code(place: Place) -> 
 def test_a_cluster_task_is_paused_for_all_nodes_and_resumed(place: Place) -> None:
     assert "leave out --node" in one_error(place("pause", "weed", "--node", place.nodes[0]), 2)
     assert place("pause", "weed", "--reason", "winter").out == "weed: paused for all nodes: winter\n"
-    assert re.search(r"^weed .* winter *$", place("tasks", "-i", "garden").out, re.MULTILINE)
+    assert re.search(r"^weed .* paused: winter *$", place("tasks", "-i", "garden").out, re.MULTILINE)
     assert place("resume", "weed").out.startswith("weed: resumed for all nodes, next ")
 
 
@@ -362,6 +407,8 @@ def test_a_task_that_is_nowhere_is_one_error_with_the_nearest(place: Place) -> N
     assert 'did you mean "digest"' in one_error(place("trigger", "digst"), 2)
     nowhere = one_error(place("trigger", "greet"), 1)
     assert f"{place.nodes[0]}: needs discord" in nowhere
+    led = one_error(place("trigger", "anchor"), 2)
+    assert '"anchor" is a worker, which runs on the node that leads: bgtasks leader resign' in led
 
 
 @full

@@ -104,6 +104,7 @@ class TestWhatNobodyCanRun:
             assert await nodes.unresolved() == {"letter": 2}
             await cluster.stop("b")
             assert await nodes.unresolved() == {"digest": 1, "letter": 2}
+            assert await nodes.unresolved(await nodes.alive()) == {"digest": 1, "letter": 2}
 
         cluster.run(main)
 
@@ -111,7 +112,7 @@ class TestWhatNobodyCanRun:
 class TestTelling:
     def test_a_node_that_is_not_alive_is_refused(self, cluster: Cluster) -> None:
         async def main() -> None:
-            with pytest.raises(UnknownNode, match="none is alive"):
+            with pytest.raises(UnknownNode, match="no node is alive to be told"):
                 await Nodes(cluster.store).tell("turn")
             await cluster.start()
             await cluster.clock.advance(1)
@@ -151,6 +152,35 @@ class TestTelling:
             asked = cluster.now
             assert not (await nodes.answers(command, 4)).answers
             assert cluster.now - asked == pytest.approx(4, abs=0.5)
+
+        cluster.run(main)
+
+    def test_waits_for_those_alone_whose_answers_matter(self, cluster: Cluster) -> None:
+        obey(cluster)
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(5)
+            nodes = Nodes(cluster.store)
+            matters = [node.id for node in await nodes.alive() if node.node_id == "a"]
+            cluster.b.reach.cut()
+            command, asked = await nodes.tell("turn", "key"), cluster.now
+            row = await nodes.answers(command, 60, matters)
+            assert [answer.node_id for answer in row.answers] == ["a"]
+            assert cluster.now - asked < 5
+
+        cluster.run(main)
+
+    def test_does_not_wait_for_a_node_that_has_died(self, cluster: Cluster) -> None:
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(5)
+            cluster.b.reach.cut()
+            nodes = Nodes(cluster.store)
+            command, asked = await nodes.tell("turn", "key", node_id="b"), cluster.now
+            row = await nodes.answers(command, 600)
+            assert not row.answers
+            assert cluster.now - asked < 20
 
         cluster.run(main)
 

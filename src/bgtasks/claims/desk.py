@@ -316,7 +316,7 @@ class Desk:
             self._talking = self._spawn(self._say(), "claims")
 
     async def _say(self) -> None:
-        claimed = False  # else what is due all the time would leave no turn to the rest
+        had_turn = False  # what is due all the time, which would leave none to the rest
         try:
             while True:
                 if self._endings and not (self._dispatcher.admits and self._telling.left):
@@ -343,20 +343,20 @@ class Desk:
                     for job, claimed, answer in await self._offers.accept():
                         self._begin(job, claimed, session, answer)
                     self._silent_since = float("inf")
-                elif self._due and not (claimed or self._endings or self._claiming.left):
-                    claimed = True  # after the ends: one may be of the run before
+                elif self._due and not (had_turn or self._endings or self._claiming.left):
+                    had_turn = True  # after the ends: one may be of the run before
                     self._claiming.called()
                     await self._due.claim()
                     self._silent_since = float("inf")
                 elif self._declarations:
-                    claimed = False
+                    had_turn = False
                     await self._declarations.tell_next()
                 elif self.guests.broken:
                     await self.guests.pause_broken()
                 elif self._offers.strangers:
                     await self._offers.meet_next(lambda row: self._receive(row, due=False))
                 elif self._endings or self._due:
-                    claimed = False
+                    had_turn = False
                     await asyncio.sleep((self._telling if self._endings else self._claiming).left)
                 else:  # all of it was answered
                     self._silent_since = float("inf")

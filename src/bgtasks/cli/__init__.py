@@ -1,22 +1,27 @@
 """The command line. `main` is the console script `bgtasks`.
 
 Exit codes: 0 done; 1 part of it was not done, and which part was said; 2 the call or the settings cannot
-be meant; 3 a server cannot be used; 130 interrupted.
+be meant; 3 a server cannot be used; 130 interrupted. A reader that is gone, as in `bgtasks tasks | head`, is
+1, and Typer sees to it.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 from bgtasks.errors import BgTasksError, EmbeddedServerError, ResourceUnavailable, UnsuitableServer
 
-__all__ = ["exit_code", "main"]
+__all__ = ["exit_code", "main", "printable"]
 
 
 def exit_code(error: BgTasksError) -> int:
     """The exit code of a process that an error of ours ended: 3 for a server, else 2."""
     return 3 if isinstance(error, ResourceUnavailable | UnsuitableServer | EmbeddedServerError) else 2
+
+
+def printable(text: str) -> str:
+    """The text with a blank for each character that a terminal would obey, or cannot show."""
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def main() -> None:
@@ -33,11 +38,8 @@ def main() -> None:
 
         app(standalone_mode=True)
     except BgTasksError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(exit_code(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # while the commands are imported; from then on Typer exits with the same code
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `bgtasks tasks | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

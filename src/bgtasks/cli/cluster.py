@@ -50,6 +50,7 @@ class Standing(NamedTuple):
             "holder": self.holder,
             "failures": job.failures,
             "paused": None if job.enabled else job.reason or "by hand",
+            "retired": None if job.retired_at is None else job.retired_at.isoformat(),
         }
 
 
@@ -81,8 +82,8 @@ async def _last(store: TaskStore, job: JobRow) -> RunRow | None:
 
 def print_standings(found: Sequence[Standing]) -> None:
     """Print them as a table."""
-    titles = ("across the cluster", "last run", "next run", "runs on", "fails", "paused")
-    show(titles, [_cells(each) for each in found], fold={"last run": 34, "paused": 60})
+    titles = ("across the cluster", "last run", "next run", "runs on", "fails", "state")
+    show(titles, [_cells(each) for each in found], fold={"last run": 34, "state": 60})
 
 
 def _cells(each: Standing) -> tuple[str | Text, ...]:
@@ -91,8 +92,18 @@ def _cells(each: Standing) -> tuple[str | Text, ...]:
     return (
         job.job_type,
         f"{ago(job.last_run_at)}{ended}" if job.last_run_at else "",
-        ago(job.next_run_at) if job.enabled else "",
+        ago(job.next_run_at) if job.enabled and job.retired_at is None else "",
         Text(tail(each.holder), "cyan"),
         Text(str(job.failures or ""), "red"),
-        Text("" if job.enabled else one_line(job.reason) or "by hand", "yellow"),
+        Text(", ").join(_state(job)),
     )
+
+
+def _state(job: JobRow) -> list[Text]:
+    """What there is to say of a task that is not due."""
+    said = []
+    if job.retired_at is not None:
+        said.append(Text("retired", "dim"))
+    if not job.enabled:
+        said.append(Text(f"paused: {one_line(job.reason) or 'by hand'}", "yellow"))
+    return said

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Never
 from uuid import UUID
 
 import typer
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bgtasks.cli import printable
 from bgtasks.run import NOTHING
 from bgtasks.triggers import spoken
 
@@ -23,14 +26,17 @@ __all__ = [
     "ago",
     "as_record",
     "as_text",
+    "console",
     "head",
     "instant",
     "now",
     "one_line",
     "print_json",
+    "print_table",
     "read_instant",
     "read_json",
     "say",
+    "say_more",
     "show",
     "span",
     "table",
@@ -42,7 +48,25 @@ AsJson = typer.Option(False, "--json", help="JSON instead of what is for people.
 NODE_WIDTH = 18
 """Characters of a node's name that a table shows: the last ones, which tell two processes apart."""
 
+WIDE = 10_000
+"""Characters of a line that no terminal shows and no setting limits: nothing is cut to it."""
+
 type Cell = str | Text
+
+
+class _Console(Console):
+    """One that ends its command, when its reader is gone, as any other line that cannot be written does."""
+
+    def on_broken_pipe(self) -> Never:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def console(*, err: bool = False) -> Console:
+    """What is printed on: as wide as the terminal, or as COLUMNS says; a file or a pipe is not cut to any."""
+    made = _Console(stderr=err)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = WIDE
+    return made
 
 
 def now() -> datetime:
@@ -89,7 +113,7 @@ def span(seconds: float) -> str:
 
 def one_line(text: str) -> str:
     """The text on one line, without what a terminal would obey."""
-    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    return " ".join(printable(text).split())
 
 
 def head(name: str, width: int) -> str:
@@ -175,12 +199,30 @@ def show(
             if titles[place] in cut:
                 cell.no_wrap, cell.overflow = True, "ellipsis"
         shown.add_row(*cells)
-    Console().print(shown)
+    print_table(shown)
 
 
-def say(line: str) -> None:
-    """Print a line as it is, but for what a terminal would obey."""
-    typer.echo("".join(each if each.isprintable() else " " for each in line))
+def print_table(shown: Table) -> None:
+    """Print a table; where no terminal shows it, without the blanks at the ends of its lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(shown)
+        return
+    with out.capture() as caught:
+        out.print(shown)
+    typer.echo("\n".join(line.rstrip(" ") for line in caught.get().removesuffix("\n").split("\n")))
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line as it is, but for what a terminal would obey; on stderr with `err`."""
+    typer.echo(printable(line), err=err)
+
+
+def say_more(how: str, *, as_json: bool) -> None:
+    """Say that a list goes on, and how to see that: below a table, and on stderr beside what is JSON."""
+    if not as_json:
+        typer.echo()
+    say(how, err=as_json)
 
 
 def as_text(cell: Cell) -> Text:

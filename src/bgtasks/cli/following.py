@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import batched
 
-import typer
-from rich.console import Console
 from rich.table import Table
 
-from bgtasks.cli.display import NODE_WIDTH, as_text, print_json
-from bgtasks.cli.history import FAILED, Labels, as_run, cells
+from bgtasks.cli.display import NODE_WIDTH, as_text, console, instant, print_json, say
+from bgtasks.cli.history import Labels, as_run, cells
 from bgtasks.contracts import TaskStore
 from bgtasks.errors import ResourceUnavailable
 from bgtasks.records import RunQuery, RunRow, RunStatus
@@ -28,21 +27,109 @@ PAGE = 100
 PAGES = 50
 """Pages at most that are turned back to what was seen before."""
 
-COLUMNS = {"UTC": 8, "task": 20, "status": 14, "node": NODE_WIDTH, "took": 6}
+AT_ONCE = 8
+"""Runs that are asked for at once, of those whose end is waited for."""
+
+COLUMNS = {"when (UTC)": 14, "task": 20, "status": 14, "node": NODE_WIDTH, "took": 6}
 """How wide they are, but the last one."""
 
 REMEMBERED = 2 * PAGE * PAGES
 """Runs of which it is known that they were shown."""
 
+GOING = (RunStatus.PENDING, RunStatus.RUNNING)
 
-async def follow(store: TaskStore, query: RunQuery, *, failed: bool, as_json: bool) -> None:
-    """Print the latest runs, and then those that begin or end, until SIGINT or SIGTERM.
+
+class Feed:
+    """What is new among the runs of a store.
+
+    Args:
+        query: Of which job, of which type and of which status.
+
+    Attributes:
+        left_out: Whether more began between the last two looks than is looked through.
+    """
+
+    def __init__(self, store: TaskStore, query: RunQuery) -> None:
+        self.store = store
+        self.left_out = False
+        self._query = query
+        self._page = RunQuery(query.job_id, limit=PAGE)  # for those of a type a store may read all there are
+        self._known: dict[str, RunStatus] = {}
+        self._awaited: dict[str, None] = {}
+        self._since: tuple[datetime, str] | None = None
+
+    async def begin(self) -> None:
+        """Take what there is by now for known."""
+        page = await self.store.runs(self._page)
+        if len(page) == PAGE:
+            self._since = _place(page[-1])
+        self.know(page)
+        going = self._query._replace(statuses=GOING, before=None, limit=PAGE)
+        while len(page := await self.store.runs(going)) == PAGE:
+            self.know(page)
+            going = going._replace(before=_place(page[-1]))
+        self.know(page)
+
+    def know(self, runs: Iterable[RunRow]) -> None:
+        """Take runs for known as they stand."""
+        for run in runs:
+            self._known.pop(run.id, None)
+            self._known[run.id] = run.status
+            self._awaited.pop(run.id, None)
+            if not run.status.is_over and self._query.job_type in (None, run.job_type):
+                self._awaited[run.id] = None
+
+    async def news(self) -> list[RunRow]:
+        """Those that have begun or ended since, and are asked for; the earliest first."""
+        found = {run.id: run for run in await self._latest()}
+        for some in batched([id for id in self._awaited if id not in found], AT_ONCE):
+            runs = await asyncio.gather(*map(self.store.run, some))
+            for id, run in zip(some, runs, strict=True):
+                if run is None:
+                    del self._awaited[id], self._known[id]
+                else:
+                    found[id] = run
+        fresh = sorted(
+            (run for run in found.values() if self._known.get(run.id) is not run.status), key=_order
+        )
+        self.know(fresh)
+        for id in [id for id in self._known if id not in self._awaited][:-REMEMBERED]:
+            del self._known[id]
+        return [run for run in fresh if self._asks_for(run)]
+
+    async def _latest(self) -> list[RunRow]:
+        """The latest runs, back to a page of which all were known."""
+        found, query = list[RunRow](), self._page
+        for _ in range(PAGES):
+            page = await self.store.runs(query)
+            newer = [run for run in page if self._since is None or _place(run) >= self._since]
+            found += newer
+            if len(newer) < PAGE or all(run.id in self._known for run in newer):
+                self.left_out = False
+                return found
+            query = query._replace(before=_place(page[-1]))
+        self.left_out = True
+        return found
+
+    def _asks_for(self, run: RunRow) -> bool:
+        statuses = self._query.statuses
+        return self._query.job_type in (None, run.job_type) and (not statuses or run.status in statuses)
+
+
+async def follow(feed: Feed, latest: Sequence[RunRow], labels: Labels, *, as_json: bool) -> None:
+    """Print runs, and then those that begin or end, until SIGINT or SIGTERM.
+
+    Args:
+        feed: It has begun.
+        latest: The runs that there are, the latest first.
 
     Raises:
         ResourceUnavailable: The store does not answer when it is asked first. Later it is waited for.
     """
+    feed.know(latest)
     async with stop_signal() as asked:
-        watching = asyncio.create_task(_watch(store, query, failed, as_json), name="bgtasks:cli:follow")
+        printing = _watch(feed, list(reversed(latest)), labels, None if as_json else Lines())
+        watching = asyncio.create_task(printing, name="bgtasks:cli:follow")
         waiting = asyncio.create_task(asked.wait(), name="bgtasks:cli:signal")
         try:
             await asyncio.wait((watching, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -54,28 +141,27 @@ async def follow(store: TaskStore, query: RunQuery, *, failed: bool, as_json: bo
             watching.result()
 
 
-async def _watch(store: TaskStore, query: RunQuery, failed: bool, as_json: bool) -> None:
-    def asked_for(runs: Iterable[RunRow]) -> list[RunRow]:
-        return [run for run in runs if not failed or run.status in FAILED]
-
-    feed, labels = Feed(store, query), Labels(store)
-    lines = None if as_json else Lines()
-    unprinted = asked_for(await feed.begin())[-query.limit :]
+async def _watch(feed: Feed, unprinted: list[RunRow], labels: Labels, lines: Lines | None) -> None:
     await _print(unprinted, labels, lines)
     away = False
     while True:
         await asyncio.sleep(EVERY)
         try:
-            unprinted += asked_for(await feed.news())
+            unprinted += await feed.news()
             await _print(unprinted, labels, lines)
         except ResourceUnavailable as error:
             if not away:
-                typer.echo(f"{error}; waiting for it", err=True)
+                say(f"{error}; waiting for it", err=True)
             away = True
-        else:
-            if away:
-                typer.echo(f"{store.name} answers again", err=True)
+            continue
+        if away:
+            say(f"{feed.store.name} answers again", err=True)
             away = False
+        if feed.left_out:
+            say(
+                f"more than {PAGE * PAGES} runs began at once: the first of them are in bgtasks runs",
+                err=True,
+            )
 
 
 async def _print(runs: list[RunRow], labels: Labels, lines: Lines | None) -> None:
@@ -89,70 +175,11 @@ async def _print(runs: list[RunRow], labels: Labels, lines: Lines | None) -> Non
         del runs[0]
 
 
-class Feed:
-    """What is new among the runs of a store.
-
-    Args:
-        query: Of which job, or of which type.
-    """
-
-    def __init__(self, store: TaskStore, query: RunQuery) -> None:
-        self._store = store
-        self._query = query._replace(limit=PAGE)
-        self._shown: dict[str, RunStatus] = {}
-        self._since: datetime | None = None
-
-    async def begin(self) -> list[RunRow]:
-        """The latest runs, and those that are not over; the earliest first."""
-        limit = max(PAGE, self._query.limit)
-        page = await self._store.runs(self._query._replace(limit=limit))
-        if len(page) == limit:
-            self._since = page[-1].created_at
-        going = await self._store.runs(
-            self._query._replace(statuses=(RunStatus.PENDING, RunStatus.RUNNING), limit=limit)
-        )
-        return self._taken({run.id: run for run in (*page, *going)}.values())
-
-    async def news(self) -> list[RunRow]:
-        """Those that have begun or ended since; the earliest first."""
-        found = {run.id: run for run in await self._latest()}
-        for id, status in tuple(self._shown.items()):
-            if not status.is_over and id not in found:
-                run = await self._store.run(id)
-                if run is None:
-                    del self._shown[id]
-                else:
-                    found[id] = run
-        return self._taken(found.values())
-
-    async def _latest(self) -> list[RunRow]:
-        """The latest runs, back to a page of which all were known."""
-        found, query = list[RunRow](), self._query
-        for _ in range(PAGES):
-            page = await self._store.runs(query)
-            newer = [run for run in page if self._since is None or run.created_at >= self._since]
-            found += newer
-            if len(newer) < PAGE or all(run.id in self._shown for run in newer):
-                break
-            query = query._replace(before=(page[-1].created_at, page[-1].id))
-        return found
-
-    def _taken(self, runs: Iterable[RunRow]) -> list[RunRow]:
-        """Those whose status was not shown yet, which it is from now on."""
-        fresh = sorted((run for run in runs if self._shown.get(run.id) is not run.status), key=_order)
-        for run in fresh:
-            self._shown.pop(run.id, None)
-            self._shown[run.id] = run.status
-        for id in [id for id, status in self._shown.items() if status.is_over][:-REMEMBERED]:
-            del self._shown[id]
-        return fresh
-
-
 class Lines:
     """Prints run after run in columns that stay where they are."""
 
     def __init__(self) -> None:
-        self._console = Console()
+        self._console = console()
         self._header = True
 
     def print(self, run: RunRow, label: str) -> None:
@@ -161,12 +188,17 @@ class Lines:
         for title, width in COLUMNS.items():
             line.add_column(title, width=width, no_wrap=title != "status", overflow="ellipsis")
         left = self._console.width - sum(width + 2 for width in COLUMNS.values())
-        line.add_column("result or reason", width=max(left, 10), no_wrap=True, overflow="ellipsis")
-        at = run.finished_at or run.started_at or run.created_at
-        line.add_row(*map(as_text, cells(run, label, f"{at.astimezone(UTC):%H:%M:%S}")))
+        line.add_column("result or reason", max_width=max(left, 10), no_wrap=True, overflow="ellipsis")
+        line.add_row(*map(as_text, cells(run, label, instant(_order(run)[0]))))
         self._console.print(line)
         self._header = False
 
 
+def _place(run: RunRow) -> tuple[datetime, str]:
+    """Where a run is in a store's order."""
+    return run.created_at, run.id
+
+
 def _order(run: RunRow) -> tuple[datetime, str]:
+    """Where a run is in the order of what happened."""
     return run.finished_at or run.started_at or run.created_at, run.id

@@ -9,7 +9,7 @@ from uuid import UUID
 from rich.text import Text
 
 from bgtasks.claims.declared import job_id
-from bgtasks.cli.display import as_record, head, instant, now, one_line, read_json, show, span, tail
+from bgtasks.cli.display import as_record, head, instant, now, one_line, show, span, tail
 from bgtasks.contracts import TaskStore
 from bgtasks.records import EVERY_BOT, JobRow, RunRow, RunStatus
 
@@ -30,6 +30,9 @@ FAILED = (RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.LOST)
 
 NOTHING_WELL = "empty:"
 """How the message of a run begins that went well and yet came to nothing."""
+
+REMEMBERED = 10_000
+"""Jobs whose names are remembered."""
 
 _STYLES = {
     RunStatus.PENDING: "magenta",
@@ -55,16 +58,23 @@ class Labels:
             return run.job_type
         if run.job_id not in self._known:
             row = await self._store.job(run.job_id)
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
             self._known[run.job_id] = job_name(row) if row else f"{run.job_type}[{str(run.job_id)[:8]}]"
         return self._known[run.job_id]
 
 
 def job_name(row: JobRow) -> str:
-    """What a job is called, as its runs are on a node; by the beginning of its id, where it has no key."""
+    """What a job is called: as a node calls its runs, but that of an id there is only the beginning.
+
+    That is where it has no key, or the key or the bot has a slash, so that no two are called the same.
+    """
     if row.declared:
         return row.job_type
+    if row.key is None or "/" in row.bot_id + row.key:
+        return f"{row.job_type}[{str(row.id)[:8]}]"
     bot = "" if row.bot_id == EVERY_BOT else f"{row.bot_id}/"
-    return f"{row.job_type}[{bot}{str(row.id)[:8] if row.key is None else row.key}]"
+    return f"{row.job_type}[{bot}{row.key}]"
 
 
 def outcome(run: RunRow) -> str:
@@ -101,7 +111,7 @@ def took(run: RunRow) -> str:
 
 def as_run(run: RunRow, label: str) -> dict[str, Any]:
     """A run for programs."""
-    return {**as_record(run), "task": label, "outcome": outcome(run), "result": read_json(run.result_json)}
+    return {**as_record(run), "task": label, "outcome": outcome(run)}
 
 
 def cells(run: RunRow, label: str, when: str) -> tuple[str | Text, ...]:

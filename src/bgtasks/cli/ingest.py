@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bgtasks.cli.display import say
 from bgtasks.cli.session import RedisUrl, execute, given, load
 from bgtasks.contracts import Absent
 from bgtasks.errors import InvalidMessage
@@ -46,7 +47,7 @@ async def _ingest(settings: Settings, files: list[Path]) -> int:
             _report(path, taken)
             bad += taken.bad_count
         if isinstance(held.kg_manager, Absent):
-            typer.echo(f"graph: not written, since {held.kg_manager.reason}", err=True)
+            say(f"graph: not written, since {held.kg_manager.reason}", err=True)
     return 1 if bad else 0
 
 
@@ -62,18 +63,18 @@ async def _take(path: Path, size: int | None, held: Resources, settings: Setting
 
 def _report(path: Path, taken: Taken) -> None:
     if not taken.channels:
-        typer.echo(f"{path.name}: no messages")
+        say(f"{path.name}: no messages")
     for channel in taken.channels:
-        typer.echo(f"{path.name}: {channel}: {taken.added[channel]} added, {taken.known[channel]} known")
+        say(f"{path.name}: {channel}: {taken.added[channel]} added, {taken.known[channel]} known")
     if taken.woven.messages:
-        typer.echo(f"{path.name}: graph: {taken.woven.messages} messages woven in")
+        say(f"{path.name}: graph: {taken.woven.messages} messages woven in")
     for each in taken.bad[:SHOWN]:
-        typer.echo(f"{path.name}: line {each.number}: {each.reason}", err=True)
+        say(f"{path.name}: line {each.number}: {each.reason}", err=True)
     if taken.bad_count > SHOWN:
-        typer.echo(f"{path.name}: and {taken.bad_count - SHOWN} more bad lines", err=True)
+        say(f"{path.name}: and {taken.bad_count - SHOWN} more bad lines", err=True)
     if taken.bad:
         cure = "mend them and run it again: what is in already is not added twice"
-        typer.echo(f"{path.name}: {taken.bad_count} lines were not taken; {cure}", err=True)
+        say(f"{path.name}: {taken.bad_count} lines were not taken; {cure}", err=True)
 
 
 def _count_lines(path: Path) -> int | None:

@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from bgtasks.claims import Jobs
+from bgtasks.claims.declared import kept_schedule
 from bgtasks.cli.display import (
     AsJson,
     ago,
@@ -20,17 +21,18 @@ from bgtasks.cli.display import (
     print_json,
     read_json,
     say,
+    say_more,
     show,
 )
 from bgtasks.cli.history import Labels, as_run, job_name, print_runs
 from bgtasks.cli.session import execute
-from bgtasks.cli.store import StoreUrl, goes_with_the_list, job_of, opened
+from bgtasks.cli.store import StoreUrl, goes_with_the_list, id_of, job_of, opened
 from bgtasks.cli.waiting import Wait, run_and_wait
 from bgtasks.errors import InvalidTask, UnknownJob
 from bgtasks.nodes import Nodes
 from bgtasks.records import EVERY_BOT, JobRow, RunQuery
 from bgtasks.trigger_text import read_trigger
-from bgtasks.triggers import Every
+from bgtasks.triggers import Every, Trigger
 
 __all__ = ["app", "state", "when"]
 
@@ -60,7 +62,7 @@ def list_jobs(
 
     async def work() -> None:
         async with opened(store) as held:
-            place = None if after is None else (await job_of(held, after)).id
+            place = None if after is None else await id_of(held, after)
             found = await Jobs(held).list(job_type, bot_id=bot, after=place, limit=limit + 1)
             unresolved = await Nodes(held).unresolved()
         rows = found[:limit]
@@ -70,8 +72,8 @@ def list_jobs(
             say("no jobs; add one with: bgtasks jobs add TYPE TRIGGER")
         else:
             _print(rows, unresolved)
-            if len(found) > limit:
-                typer.echo(f"\nmore: --after {rows[-1].id}")
+        if len(found) > limit:
+            say_more(f"more: --after {rows[-1].id}", as_json=as_json)
 
     execute(work())
 
@@ -99,10 +101,10 @@ def add(
             row = await Jobs(held).add(job_type, when, bot_id=bot, key=key, config=given)
             nobody = job_type in await Nodes(held).unresolved()
         say(f"{row.id}  {job_name(row)}, {_next(row)}")
+        if key is not None and not _is_new(row, when, given):
+            say("it was there already, and was left as it is", err=True)
         if nobody:
-            typer.echo(
-                f'no node that is alive runs jobs of the type "{job_type}": it waits for one', err=True
-            )
+            say(f'no node that is alive runs jobs of the type "{job_type}": it waits for one', err=True)
 
     execute(work())
 
@@ -218,38 +220,29 @@ def _record(row: JobRow, unresolved: Collection[str]) -> dict[str, Any]:
 
 
 def _print(rows: Sequence[JobRow], unresolved: Collection[str]) -> None:
-    show(
-        ("id", "job", "when", "next", "last", "fails", "state"),
-        [
-            (
-                *(str(row.id)[:8], _whose(row), when(row), ago(row.next_run_at), ago(row.last_run_at)),
-                *(str(row.failures or ""), state(row, unresolved)),
-            )
-            for row in rows
-        ],
-        fold={"job": 36, "when": 34},
-    )
-    if notes := [note for row in rows if (note := _note(row))]:
+    rows_shown = [
+        (
+            *(str(row.id)[:8], job_name(row), "" if row.bot_id == EVERY_BOT else row.bot_id, when(row)),
+            *(ago(row.next_run_at), ago(row.last_run_at), str(row.failures or ""), state(row, unresolved)),
+        )
+        for row in rows
+    ]
+    titles = ("id", "job", "bot", "when", "next", "last", "fails", "state")
+    show(titles, rows_shown, fold={"job": 36, "bot": 20, "when": 34})
+    if notes := [f"{str(row.id)[:8]}  {note}" for row in rows if (note := _note(row))]:
         typer.echo()
         for note in notes:
             say(note)
 
 
-def _whose(row: JobRow) -> str:
-    """The type of a job, with its bot and its key if it has them."""
-    bot = "" if row.bot_id == EVERY_BOT else row.bot_id
-    named = "/".join(each for each in (bot, "" if row.declared else row.key or "") if each)
-    return f"{row.job_type}[{named}]" if named else row.job_type
-
-
 def _note(row: JobRow) -> str:
-    """Why a job is paused, or since when nobody knows it, for below the table."""
+    """Why a job is paused, or since when nobody knows it."""
     said = []
     if not row.enabled and row.reason:
         said.append(f"paused: {one_line(row.reason)}")
     if row.retired_at is not None:
         said.append(f"no node knows it since {_both(row.retired_at)}")
-    return f"{str(row.id)[:8]}  {'; '.join(said)}" if said else ""
+    return "; ".join(said)
 
 
 def _print_one(row: JobRow, unresolved: Collection[str]) -> None:
@@ -265,7 +258,7 @@ def _print_one(row: JobRow, unresolved: Collection[str]) -> None:
         "last": _both(row.last_run_at),
         "failures in a row": str(row.failures),
         "state": state(row, unresolved),
-        "": _note(row)[10:],
+        "": _note(row),
         "config": json.dumps(read_json(row.config_json), ensure_ascii=False),
     }
     show(
@@ -278,6 +271,13 @@ def _both(at: datetime | None) -> str:
 
 
 def _next(row: JobRow) -> str:
-    if row.next_run_at is None:
-        return str(state(row, ())) or when(row)
-    return f"{when(row)}, next {_both(row.next_run_at)}"
+    due = f"next {_both(row.next_run_at)}" if row.next_run_at is not None and row.enabled else ""
+    return ", ".join(said for said in (when(row), due, str(state(row, ()))) if said)
+
+
+def _is_new(row: JobRow, trigger: Trigger, config: Any) -> bool:
+    """Whether a job is as one that was just added with these: if it was there, it is the same."""
+    kept = kept_schedule(trigger, None)
+    same = (row.trigger, row.interval_minutes) == (kept.trigger, kept.interval_minutes)
+    given = {} if config is None else config
+    return same and row.version == 1 and row.last_run_at is None and read_json(row.config_json) == given

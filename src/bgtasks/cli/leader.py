@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import typer
 
+from bgtasks.cli.display import AsJson, print_json, say
 from bgtasks.cli.session import RedisUrl, execute, given, load
 from bgtasks.contracts import LeaseStore
 from bgtasks.resources import open_resources
@@ -35,7 +35,7 @@ async def _store(redis: str | None, group: str | None) -> AsyncIterator[LeaseSto
 @app.command()
 def show(
     group: str | None = Group,
-    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+    as_json: bool = AsJson,
     redis: str | None = RedisUrl,
 ) -> None:
     """Say who leads, under which token, and for how long if the lease is not renewed. Exit code 1: nobody."""
@@ -45,15 +45,15 @@ def show(
             held = await store.look()
             if as_json:
                 fields = None if held is None else held._asdict()
-                typer.echo(json.dumps({"lease": store.key, "leader": fields}, indent=2))
+                print_json({"lease": store.key, "leader": fields})
             elif held is None:
-                typer.echo(f"{store.key}: nobody leads")
+                say(f"{store.key}: nobody leads")
             else:
                 node, _, _ = held.owner.rpartition(":")
                 left = (
                     "for ever: the key has no expiry" if held.remaining is None else f"{held.remaining:.1f} s"
                 )
-                typer.echo(f"{store.key}: {node or held.owner} leads, token {held.token}, lease {left}")
+                say(f"{store.key}: {node or held.owner} leads, token {held.token}, lease {left}")
             return 1 if held is None else 0
 
     execute(work())
@@ -67,10 +67,10 @@ def resign(group: str | None = Group, redis: str | None = RedisUrl) -> None:
         async with _store(redis, group) as store:
             held = await store.look()
             if held is None:
-                typer.echo(f"{store.key}: nobody leads")
+                say(f"{store.key}: nobody leads")
                 return 1
             await store.ask_to_resign(held.owner)
-            typer.echo(f"{store.key}: {held.owner.rpartition(':')[0] or held.owner} is asked to hand over")
+            say(f"{store.key}: {held.owner.rpartition(':')[0] or held.owner} is asked to hand over")
             return 0
 
     execute(work())

@@ -1,4 +1,4 @@
-"""`bgtasks nodes`: the processes that are alive, how each stands, and what they were told."""
+"""`bgtasks nodes`: the processes that are alive, and how each stands."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from bgtasks.cli.display import (
     one_line,
     print_json,
     read_instant,
-    read_json,
     say,
     show,
     span,
     tail,
 )
-from bgtasks.cli.known import listed, mapped, tasks_on
+from bgtasks.cli.known import listed, mapped, tasks_on, workers_on
 from bgtasks.cli.session import execute
 from bgtasks.cli.store import StoreUrl, goes_with_the_list, opened
+from bgtasks.cli.told import told
 from bgtasks.errors import UnknownNode
 from bgtasks.nodes import Node, Nodes
-from bgtasks.records import EVERY_NODE, CommandRow
 
 __all__ = ["app"]
 
@@ -46,7 +45,9 @@ def list_nodes(context: typer.Context, as_json: bool = AsJson, store: str | None
 
     async def work() -> int:
         async with opened(store) as held:
-            alive, unresolved = await Nodes(held).alive(), await Nodes(held).unresolved()
+            nodes = Nodes(held)
+            alive = await nodes.alive()
+            unresolved = await nodes.unresolved(alive)
         if as_json:
             print_json([as_record(node) for node in alive])
             return 0 if alive else 1
@@ -56,7 +57,7 @@ def list_nodes(context: typer.Context, as_json: bool = AsJson, store: str | None
             _print(alive)
         for name, count in unresolved.items():
             jobs = "a job" if count == 1 else f"{count} jobs"
-            typer.echo(f'{jobs} of "{name}": no node that is alive can run it', err=True)
+            say(f'{jobs} of "{name}": no node that is alive can run it', err=True)
         return 0 if alive else 1
 
     execute(work())
@@ -83,30 +84,7 @@ def show_node(
     execute(work())
 
 
-@app.command()
-def told(
-    limit: int = typer.Option(20, min=1, max=10_000, help="How many."),
-    as_json: bool = AsJson,
-    store: str | None = StoreUrl,
-) -> None:
-    """Show what nodes were told, by whom, and what each answered; the latest first."""
-
-    async def work() -> None:
-        async with opened(store) as held:
-            commands = await Nodes(held).told(limit)
-        if as_json:
-            print_json([_record(command) for command in commands])
-        elif not commands:
-            say("nobody was told anything")
-        else:
-            rows = [_audit(command) for command in commands]
-            show(
-                ("when (UTC)", "who", "told whom", "what", "answers"),
-                rows,
-                fold={"who": 20, "what": 60, "answers": 80},
-            )
-
-    execute(work())
+app.command()(told)
 
 
 def _print(alive: list[Node]) -> None:
@@ -133,23 +111,12 @@ def _print(alive: list[Node]) -> None:
 def _names(node: Node) -> list[str]:
     """What runs on a node: tasks and workers, types of job, and what runs there when it leads."""
     jobs = (str(job.get("name")) for job in tasks_on(node))
-    return list(dict.fromkeys((*jobs, *node.wired, *_workers(node))))
-
-
-def _workers(node: Node) -> list[str]:
-    """Workers that run on a node when it leads."""
-    groups = mapped(node.state, "leadership").values()
-    return [
-        str(worker.get("name"))
-        for group in groups
-        if isinstance(group, Mapping)
-        for worker in listed(group, "workers")
-    ]
+    return list(dict.fromkeys((*jobs, *node.wired, *workers_on(node))))
 
 
 def _not_wired(node: Node) -> dict[str, str]:
     """What does not run on a node, and why."""
-    workers = _workers(node)
+    workers = workers_on(node)
     reasons = mapped(node.state, "not_wired").items()
     return {name: str(reason) for name, reason in reasons if name not in workers}
 
@@ -235,31 +202,3 @@ def _job(job: Mapping[str, Any]) -> tuple[str | Text, ...]:
     name, scope, when = (str(job.get(each, "")) for each in ("name", "scope", "when"))
     due, ended = (ago(read_instant(job.get(each))) for each in ("next_run", "last_ended"))
     return name, scope, when, due, ended, Text("; ").join(said)
-
-
-def _record(command: CommandRow) -> dict[str, Any]:
-    return {**as_record(command), "answers": [answer._asdict() for answer in command.answers]}
-
-
-def _audit(command: CommandRow) -> tuple[str | Text, ...]:
-    whom = "all" if command.node_id == EVERY_NODE else tail(command.node_id)
-    arguments = read_json(command.arguments_json)
-    given = arguments.items() if isinstance(arguments, dict) else ()
-    said = "".join(f", {name}: {value}" for name, value in given)
-    return (
-        instant(command.created_at),
-        command.asked_by,
-        whom,
-        f"{command.kind} {command.subject}{said}",
-        _answers(command),
-    )
-
-
-def _answers(command: CommandRow) -> Text:
-    if not command.answers:
-        return Text("none yet" if now() < command.expires_at else "nobody answered", "yellow")
-    lines = (
-        Text(f"{tail(answer.node_id)}: {one_line(answer.text)}", "" if answer.done else "red")
-        for answer in command.answers
-    )
-    return Text("\n").join(lines)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from bgtasks.cli.display import AsJson, print_json, show
 from bgtasks.cli.session import RedisUrl, execute, fail, given, load
 from bgtasks.errors import InvalidTrigger
 from bgtasks.prompts import Prompt, PromptStore
@@ -60,7 +57,7 @@ def add(
 @app.command("list")
 def list_prompts(
     ended: bool = typer.Option(False, "--all", help="Also those that have ended in the last days."),
-    as_json: bool = typer.Option(False, "--json", help="One JSON array instead of a table."),
+    as_json: bool = AsJson,
     redis: str | None = RedisUrl,
 ) -> None:
     """Show the scheduled prompts, the next due first."""
@@ -69,11 +66,11 @@ def list_prompts(
         async with _store(redis) as store:
             found = await store.all(ended=ended)
         if as_json:
-            typer.echo(json.dumps([_record(prompt) for prompt in found], indent=2, ensure_ascii=False))
+            print_json([_record(prompt) for prompt in found])
         elif not found:
             typer.echo("no prompts; add one with: bgtasks prompts add TEXT --in 4h")
         else:
-            Console().print(_table(found))
+            _print(found)
 
     execute(work())
 
@@ -125,16 +122,15 @@ def _record(prompt: Prompt) -> dict[str, str | None]:
     }
 
 
-def _table(prompts: list[Prompt]) -> Table:
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("id", "status", "due", "trigger", "for", "text"):
-        shown.add_column(title, overflow="fold")
-    for prompt in prompts:
-        whom = " ".join(part for part in (prompt.user, prompt.channel, prompt.agent) if part)
-        trigger = str(prompt.trigger) if prompt.trigger else prompt.why
-        cells = (prompt.id, prompt.status, _shown(prompt.due), trigger, whom, prompt.text)
-        shown.add_row(*(Text(cell) for cell in cells))  # as it is: a prompt may look like markup
-    return shown
+def _print(prompts: Sequence[Prompt]) -> None:
+    rows = [
+        (
+            *(each.id, each.status, _shown(each.due), str(each.trigger) if each.trigger else each.why),
+            *(" ".join(part for part in (each.user, each.channel, each.agent) if part), each.text),
+        )
+        for each in prompts
+    ]
+    show(("id", "status", "due", "trigger", "for", "text"), rows)
 
 
 def _shown(when: datetime | None) -> str:

@@ -8,14 +8,14 @@ from uuid import UUID
 
 import typer
 
-from bgtasks.cli.display import AsJson, print_json, say
-from bgtasks.cli.following import follow
+from bgtasks.cli.display import AsJson, print_json, say, say_more
+from bgtasks.cli.following import Feed, follow
 from bgtasks.cli.history import FAILED, Labels, as_run, print_runs
 from bgtasks.cli.known import names
 from bgtasks.cli.session import execute, fail
-from bgtasks.cli.store import StoreUrl, job_of, opened
+from bgtasks.cli.store import StoreUrl, id_of, opened
 from bgtasks.contracts import TaskStore
-from bgtasks.errors import ConfigurationError, UnknownTask
+from bgtasks.errors import ConfigurationError, UnknownJob, UnknownTask
 from bgtasks.records import RunQuery, RunRow
 
 __all__ = ["runs"]
@@ -38,15 +38,18 @@ def runs(
 
     async def work() -> None:
         async with opened(store) as held:
-            query = RunQuery(await _id_of(held, job), task, limit=limit)
+            of = None if job is None else await id_of(held, job)
+            query = RunQuery(of, task, FAILED if failed else (), limit=limit)
+            feed = Feed(held, query)
             if following:
-                await follow(held, query, failed=failed, as_json=as_json)
-                return
-            query = query._replace(statuses=FAILED if failed else (), before=await _place(held, before))
-            found = await held.runs(query._replace(limit=limit + 1))
-            if task is not None and not found:
-                await _expect_known(held, task)
-            await _print(held, found[:limit], as_json, more=len(found) > limit)
+                await feed.begin()
+            found = await held.runs(query._replace(before=await _place(held, before), limit=limit + 1))
+            if not found:
+                await _expect_known(held, of, task)
+            if following:
+                await follow(feed, found[:limit], Labels(held), as_json=as_json)
+            else:
+                await _print(held, found[:limit], as_json, more=len(found) > limit)
 
     execute(work())
 
@@ -59,18 +62,8 @@ async def _print(store: TaskStore, found: Sequence[RunRow], as_json: bool, *, mo
         say("no runs")
     else:
         await print_runs(found, labels)
-        if more:
-            typer.echo(f"\nolder ones: --before {found[-1].id}")
-
-
-async def _id_of(store: TaskStore, job: str | None) -> UUID | None:
-    """The id of a job; one that is written in full may be of a job that was removed."""
-    if job is None:
-        return None
-    try:
-        return UUID(job)
-    except ValueError:
-        return (await job_of(store, job)).id
+    if more:
+        say_more(f"older ones: --before {found[-1].id}", as_json=as_json)
 
 
 async def _place(store: TaskStore, run: str | None) -> tuple[datetime, str] | None:
@@ -87,12 +80,16 @@ async def _place(store: TaskStore, run: str | None) -> tuple[datetime, str] | No
     return row.created_at, row.id
 
 
-async def _expect_known(store: TaskStore, task: str) -> None:
-    """Nothing, if there is such a task, worker or type of job.
+async def _expect_known(store: TaskStore, job: UUID | None, task: str | None) -> None:
+    """Nothing, if there is such a job and such a task, worker or type of job, or was once.
 
     Raises:
-        UnknownTask: There is not, and which is nearest.
+        UnknownJob: There is no such job.
+        UnknownTask: There is no such task, and which is nearest.
     """
-    known = await names(store)
-    if task not in known:
+    if await store.runs(RunQuery(job, task, limit=1)):
+        return
+    if job is not None and await store.job(job) is None and not await store.runs(RunQuery(job, limit=1)):
+        raise UnknownJob(job)
+    if task is not None and task not in (known := await names(store)):
         raise UnknownTask(task, known)

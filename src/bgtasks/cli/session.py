@@ -10,6 +10,7 @@ from typing import Any, Never
 
 import typer
 
+from bgtasks.cli.display import say
 from bgtasks.contracts import Absent
 from bgtasks.errors import ConfigurationError, UnsuitableServer
 from bgtasks.settings import Settings
@@ -51,7 +52,7 @@ def given[R](resource: R | Absent) -> R:
 
 def fail(message: str, code: int) -> Never:
     """Say `message` on stderr and exit with `code`."""
-    typer.echo(f"error: {message}", err=True)
+    say(f"error: {message}", err=True)
     raise typer.Exit(code)
 
 

@@ -17,7 +17,7 @@ from bgtasks.resources import Resources, is_embedded, open_resources
 from bgtasks.settings import Settings
 from bgtasks.stores import task_store
 
-__all__ = ["OPENING", "NoStore", "StoreUrl", "goes_with_the_list", "job_of", "open_store", "opened"]
+__all__ = ["OPENING", "NoStore", "StoreUrl", "goes_with_the_list", "id_of", "job_of", "open_store", "opened"]
 
 OPENING = 2.5
 """Seconds that a store may take to answer for the first time."""
@@ -111,6 +111,19 @@ async def job_of(store: TaskStore, id: str) -> JobRow:
     if len(held) > 1:
         raise ConfigurationError(f'several jobs have an id that begins with "{id}": give more of it')
     return held[0]
+
+
+async def id_of(store: TaskStore, id: str) -> UUID:
+    """The id of a job; one that is written in full may be of a job that was removed.
+
+    Raises:
+        ConfigurationError: It is no id, or the beginning of several.
+        UnknownJob: It is the beginning of none.
+    """
+    try:
+        return UUID(id)
+    except ValueError:
+        return (await job_of(store, id)).id
 
 
 def goes_with_the_list(context: typer.Context, store: str | None) -> bool:

@@ -6,7 +6,7 @@ done as it is told, by each node that is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, Never
 
 import typer
@@ -14,10 +14,10 @@ import typer
 from bgtasks.claims import Jobs
 from bgtasks.claims.declared import job_id
 from bgtasks.cli.display import ago, one_line, say, span
-from bgtasks.cli.known import names_on, runs_on
+from bgtasks.cli.known import group_of, names_among, runs_on, why_nobody
 from bgtasks.cli.session import execute, fail
 from bgtasks.cli.store import StoreUrl, opened
-from bgtasks.cli.waiting import WAIT, Wait, run_and_wait, waiting, why_nobody
+from bgtasks.cli.waiting import WAIT, Wait, run_and_wait, waiting
 from bgtasks.contracts import TaskStore
 from bgtasks.errors import ConfigurationError, UnknownTask
 from bgtasks.nodes import Node, Nodes
@@ -120,21 +120,32 @@ async def _find(store: TaskStore, name: str) -> Found:
 
     Raises:
         UnknownTask: Neither the store nor a node that is alive knows it.
-        ConfigurationError: It is the type of jobs that were added at run time.
+        ConfigurationError: It cannot be commanded by its name; the message says what can be done.
     """
     job, alive = await store.job(job_id(name)), await Nodes(store).alive()
-    own = [runs_on(node, name) for node in alive]
-    if job is not None and any(each is not None and each.get("scope") != "cluster" for each in own):
+    scopes = [own.get("scope") for node in alive if (own := runs_on(node, name)) is not None]
+    if job is None and "cluster" in scopes:
+        raise ConfigurationError(
+            f'"{name}" is a cluster task that is not in the store: it was removed, or is not declared yet; '
+            f"it comes back when a node that has it starts"
+        )
+    if any(scope != "cluster" for scope in scopes):
         job = None  # it was a cluster task once
-    if job is not None or any(each is not None for each in own):
+    if job is not None or scopes:
         return Found(name, job, alive)
+    if (group := group_of(name, alive)) is not None:
+        which = "" if group == "default" else f" --group {group}"
+        raise ConfigurationError(
+            f'"{name}" is a worker, which runs on the node that leads: bgtasks leader resign{which} begins '
+            f"it anew, on another node if there is one"
+        )
     types = await store.types()
     if name in types or any(name in node.wired for node in alive):
         raise ConfigurationError(
             f'"{name}" is a type of job: say bgtasks jobs pause, resume or run with the id of one '
             f"(bgtasks jobs --type {name} lists them)"
         )
-    known = list(dict.fromkeys((*types, *names_on(alive))))
+    known = names_among(types, alive)
     if name in known:
         fail(f'"{name}": {why_nobody(name, alive)}', 1)
     raise UnknownTask(name, known)
@@ -161,23 +172,24 @@ async def _tell(
     nodes = Nodes(store)
     command = await nodes.tell(kind, found.name, node_id=node or EVERY_NODE, arguments=arguments)
     with waiting(f"waiting for {node or 'all nodes'}"):
-        told = await nodes.answers(command, within) if within else command
+        told = await nodes.answers(command, within, {each.id for each in meant}) if within else command
     if not within:
         say(f"{found.name}: {node or 'all nodes'} told")
         return 0
-    return _report(told, meant, within)
+    return _report(told, meant, {each.id for each in await nodes.alive()}, within)
 
 
-def _report(told: CommandRow, nodes: list[Node], within: float) -> int:
+def _report(told: CommandRow, nodes: list[Node], alive: Collection[str], within: float) -> int:
     """Say what each node answered; 1 if one did not do it, or did not answer."""
     answers, code = {answer.session: answer for answer in told.answers}, 0
     for node in nodes:
         answer = answers.get(node.id)
-        text = f"no answer in {span(within)}" if answer is None else one_line(answer.text)
+        silent = f"no answer in {span(within)}" if node.id in alive else "no answer: it is not alive any more"
+        text = silent if answer is None else one_line(answer.text)
         done = answer is not None and answer.done
         if told.kind == "run_now" and text.partition(":")[0] != "Done":  # the name of the outcome
             done = False
-        typer.echo(f"{node.node_id}: {text}", err=not done)
+        say(f"{node.node_id}: {text}", err=not done)
         code = code if done else 1
     return code
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
+from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from bgtasks.cli.cluster import Standing, print_standings, standings
+from bgtasks.cli.display import AsJson, print_json, print_table, say
+from bgtasks.cli.jobs import when
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
 from bgtasks.cli.store import NoStore, StoreUrl, open_store
 from bgtasks.errors import BgTasksError, ResourceUnavailable
@@ -31,7 +32,7 @@ def tasks(
     redis: str | None = RedisUrl,
     imports: list[str] = Imports,
     store: str | None = StoreUrl,
-    as_json: bool = typer.Option(False, "--json", help="One JSON array instead of a table."),
+    as_json: bool = AsJson,
 ) -> None:
     """Show every known task and worker: when it runs, if not why, and how it stands in the cluster."""
     settings = load(redis)
@@ -58,16 +59,16 @@ async def _tasks(settings: Settings, store: str | None, as_json: bool) -> int:
         troubles.append(f"how tasks stand in the cluster is not known: {stand}")
         stand = []
     if as_json:
-        in_store = {each.job.job_type: each.record() for each in stand}
-        said = [{**row._asdict(), "wired": row.wired, "cluster": in_store.get(row.name)} for row in rows]
-        typer.echo(json.dumps(said, indent=2))
+        in_store = {each.job.job_type: each for each in stand}
+        known = [_record(row, in_store.pop(row.name, None)) for row in rows]
+        print_json(known + [_record(_unknown(each), each) for each in in_store.values()])
     else:
-        Console().print(table(rows))
+        print_table(table(rows))
         if stand:
             typer.echo()
             print_standings(stand)
     for trouble in troubles:
-        typer.echo(f"error: {trouble}", err=True)
+        say(f"error: {trouble}", err=True)
     return 3 if troubles else 0
 
 
@@ -84,6 +85,16 @@ async def _stand(
         return ResourceUnavailable("the store", f"no answer in {WITHIN:g} s")
     except BgTasksError as error:
         return error
+
+
+def _record(row: Decision, stands: Standing | None) -> dict[str, Any]:
+    return {**row._asdict(), "wired": row.wired, "cluster": None if stands is None else stands.record()}
+
+
+def _unknown(each: Standing) -> Decision:
+    """The row of a task that the store has and this process has not."""
+    reason = "this process does not know it: --import its module"
+    return Decision(each.job.job_type, reason, when=when(each.job), scope="cluster")
 
 
 def table(rows: tuple[Decision, ...]) -> Table:

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from rich.console import Console
+from rich.text import Text
 
 from bgtasks.claims import Jobs
-from bgtasks.cli.display import say, span
+from bgtasks.cli.display import console, one_line, say, span
 from bgtasks.cli.history import job_name, outcome, result, took
-from bgtasks.cli.known import mapped
+from bgtasks.cli.known import why_nobody
 from bgtasks.contracts import TaskStore
-from bgtasks.nodes import Node, Nodes
+from bgtasks.nodes import Nodes
 from bgtasks.records import JobRow, RunRow, RunStatus
 
-__all__ = ["WAIT", "Wait", "run_and_wait", "waiting", "why_nobody"]
+__all__ = ["WAIT", "Wait", "run_and_wait", "waiting"]
 
 WAIT = 30.0
 """Seconds for which a run that was asked for is waited for."""
@@ -35,7 +35,7 @@ async def run_and_wait(store: TaskStore, job: JobRow, seconds: float) -> int:
     """
     name, nodes = job_name(job), await Nodes(store).alive()
     if not any(job.job_type in node.wired for node in nodes):
-        typer.echo(f"{name}: not run: {why_nobody(job.job_type, nodes)}", err=True)
+        say(f"{name}: not run: {why_nobody(job.job_type, nodes)}", err=True)
         return 1
     run_id = await Jobs(store).run_now(job.id)
     if not seconds:
@@ -59,15 +59,15 @@ async def _ended(store: TaskStore, run_id: str, seconds: float) -> RunRow | None
 
 def _told(name: str, run_id: str, run: RunRow | None, seconds: float) -> int:
     if run is None:
-        typer.echo(f"{name}: the store has no run {run_id} any more", err=True)
+        say(f"{name}: the store has no run {run_id} any more", err=True)
         return 1
     if run.status is RunStatus.PENDING:
         took_long = f"nobody has begun it in {span(seconds)}"
-        typer.echo(f"{name}: {took_long}; it stays wanted, as run {run_id}", err=True)
+        say(f"{name}: {took_long}; it stays wanted, as run {run_id}", err=True)
         return 1
     if run.status is RunStatus.RUNNING:
         still = f"still running on {run.node_id} after {span(seconds)}"
-        typer.echo(f"{name}: {still}, as run {run_id}", err=True)
+        say(f"{name}: {still}, as run {run_id}", err=True)
         return 1
     where = f" on {run.node_id}" if run.node_id else ""
     lasted = f" after {took(run)}" if took(run) else ""
@@ -76,21 +76,12 @@ def _told(name: str, run_id: str, run: RunRow | None, seconds: float) -> int:
     return 0 if run.status is RunStatus.SUCCESS else 1
 
 
-def why_nobody(name: str, nodes: list[Node]) -> str:
-    """Why no node that is alive can run a task, a worker or the jobs of a type."""
-    if not nodes:
-        return "no node is alive"
-    reasons = {node.node_id: mapped(node.state, "not_wired").get(name) for node in nodes}
-    said = "; ".join(f"{node}: {reason}" for node, reason in reasons.items() if reason)
-    return f"it runs on no node that is alive ({said or 'none knows it'})"
-
-
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """Show on a terminal that something is waited for."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status(what):
+    shown = console(err=True)
+    if shown.is_terminal:
+        with shown.status(Text(one_line(what))):
             yield
     else:
         yield

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bgtasks.cli import display
-from bgtasks.cli.display import ago, instant, one_line, read_instant, read_json, show, span, tail
+from bgtasks.cli.display import (
+    ago,
+    console,
+    instant,
+    one_line,
+    read_instant,
+    read_json,
+    say,
+    show,
+    span,
+    tail,
+)
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -79,3 +90,26 @@ def test_a_table_folds_what_is_to_be_read_to_its_end(capsys: pytest.CaptureFixtu
     show(("name", "why"), [("it", "word " * 20)], fold={"why": 80})
 
     assert capsys.readouterr().out.count("word") == 20
+
+
+def test_what_no_terminal_shows_is_not_cut_nor_filled_with_blanks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    show(("name", "much"), [("a", "long " * 100), ("b", "short")], cut=("much",))
+
+    header, long, short = capsys.readouterr().out.splitlines()
+    assert (header, long.count("long"), short) == ("name  much", 100, "b     short")
+
+
+def test_a_terminal_says_how_wide_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert console().width == 40
+    monkeypatch.delenv("COLUMNS")
+    assert console().width < display.WIDE
+
+
+def test_a_line_is_said_without_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    say("a  [b]\x1b[2J")
+    say("c\n\ud800", err=True)
+    assert capsys.readouterr() == ("a  [b] [2J\n", "c  \n")

@@ -9,9 +9,11 @@ from uuid import uuid4
 import pytest
 from tests.support.task_stores import a_job, a_run
 
+from bgtasks.claims import job_types
 from bgtasks.claims.declared import job_id
 from bgtasks.claims.ending import EMPTY
-from bgtasks.cli.history import NOTHING_WELL, Labels, job_name, outcome, result
+from bgtasks.cli import history
+from bgtasks.cli.history import NOTHING_WELL, Labels, as_run, job_name, outcome, result
 from bgtasks.records import RunStatus
 from bgtasks.stores.tasks.memory import MemoryTaskStore
 
@@ -58,5 +60,27 @@ async def test_a_run_is_called_as_its_job() -> None:
 def test_a_job_without_a_key_is_called_by_its_id() -> None:
     job = a_job("remind")
     assert job_name(job) == f"remind[{str(job.id)[:8]}]"
-    assert job_name(replace(job, bot_id="ada")) == f"remind[ada/{str(job.id)[:8]}]"
+    assert job_name(replace(job, bot_id="ada")) == f"remind[{str(job.id)[:8]}]"
     assert job_name(replace(job, declared=True)) == "remind"
+
+
+@pytest.mark.parametrize(
+    "but",
+    [{}, {"key": "tea"}, {"bot_id": "ada", "key": "tea"}, {"key": "a/b"}, {"bot_id": "a/b", "key": "c"}],
+)
+def test_a_job_is_called_as_its_runs_are_on_a_node(but: dict[str, Any]) -> None:
+    job = a_job("remind", **but)
+    assert job_name(job) == job_types._name(job).replace(str(job.id), str(job.id)[:8])
+
+
+async def test_not_more_names_are_remembered_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "REMEMBERED", 2)
+    labels = Labels(MemoryTaskStore())
+    for _ in range(5):
+        await labels.of(a_run(job_id=uuid4()))
+    assert len(labels._known) == 2
+
+
+def test_a_run_is_given_to_programs_with_its_result_read() -> None:
+    said = as_run(a_run(status=RunStatus.SUCCESS, result_json='{"n": 5}'), "tidy")
+    assert (said["task"], said["outcome"], said["result"]) == ("tidy", "success", {"n": 5})

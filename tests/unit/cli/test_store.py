@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from tests.support.task_stores import a_job
 
-from bgtasks.cli.store import job_of
+from bgtasks.cli.store import id_of, job_of
 from bgtasks.errors import ConfigurationError, UnknownJob
 from bgtasks.stores.tasks.memory import MemoryTaskStore
 
@@ -47,3 +47,11 @@ async def test_an_id_that_no_job_has_is_unknown(store: MemoryTaskStore, id: str)
 async def test_what_is_no_id_is_refused(store: MemoryTaskStore, id: str) -> None:
     with pytest.raises(ConfigurationError, match="is no id of a job"):
         await job_of(store, id)
+
+
+async def test_an_id_in_full_may_be_of_a_job_that_was_removed(store: MemoryTaskStore) -> None:
+    gone = uuid4()
+    assert await id_of(store, str(gone)) == await id_of(store, gone.hex) == gone
+    assert await id_of(store, "8d0656e5") == ONE
+    with pytest.raises(UnknownJob):
+        await id_of(store, "f")
