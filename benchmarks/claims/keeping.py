@@ -12,10 +12,11 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from benchmarks.claims.contender import HOUR, LIVES, SINCE
 from benchmarks.claims.crew import serve
@@ -55,32 +56,32 @@ class Keeping:
     def __init__(self, url: str) -> None:
         self._url = url
         self._store: TaskStore = task_store(url)
-        self._there = 0
+        self._ids: list[UUID] = []
         self._ticks = 0
         self._unanswered = 0
         self._due: list[JobRow] = []
 
     async def open(self) -> None:
-        """Begin, with the jobs that are due."""
+        """Begin, without a job."""
         await self._store.open()
         await self._store.join(SessionRow(id=SESSION, node_id=SESSION, wired=(TYPE,)), LIVES)
-        self._due = [await self._store.add(self._job(SINCE)) for _ in range(DUE)]
 
-    def _job(self, due: datetime = FUTURE) -> JobRow:
-        number, self._there = self._there, self._there + 1
+    def _job(self) -> JobRow:
+        number, id = len(self._ids), uuid4()
+        self._ids.append(id)
         return JobRow(
-            id=uuid4(),
+            id=id,
             job_type=TYPE,
             bot_id=f"bot-{number // OF_A_BOT}",
             key=f"job-{number}",
             trigger="every hour",
-            next_run_at=due,
+            next_run_at=FUTURE,
             config_json='{"text": "water the plants", "to": "somebody"}',
         )
 
     async def grow(self, to: int) -> dict[str, Any]:
-        """Make jobs until there are so many."""
-        missing = [self._job() for _ in range(to - self._there)]
+        """Make jobs until there are so many, and have some be due that were made at all times."""
+        missing = [self._job() for _ in range(to - len(self._ids))]
         if self._url.startswith(("memory", "redis")):
             for some in batched(missing, PAGE):
                 await self._add_all(some)
@@ -88,7 +89,19 @@ class Keeping:
             from benchmarks.claims.below import insert
 
             await insert(self._url, missing)
-        return {"jobs": self._there}
+        for job in self._due:
+            await self._move(job.id, FUTURE)
+        due = SINCE + self._ticks * HOUR
+        scattered = self._ids[:: len(self._ids) // DUE][:DUE]
+        self._due = [await self._move(id, due) for id in scattered]
+        return {"jobs": len(self._ids)}
+
+    async def _move(self, id: UUID, due: datetime) -> JobRow:
+        row = await self._store.job(id)
+        assert row is not None
+        moved = await self._store.change(replace(row, next_run_at=due))
+        assert moved is not None
+        return moved
 
     async def measure(self) -> dict[str, Any]:
         """What calls take at this size, one mapping for each time; what is added comes last."""
@@ -146,7 +159,7 @@ class Keeping:
             seconds = time.perf_counter() - began
             seen += len(page)
             if len(page) < PAGE:
-                assert seen == self._there, (seen, self._there)
+                assert seen == len(self._ids), (seen, len(self._ids))
                 return taken
             taken.append({"page_ms": seconds * 1000})
             after = page[-1].id

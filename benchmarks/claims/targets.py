@@ -15,6 +15,9 @@ TIMES_THE_BEST = 3.0
 FLAT = 2.0
 """A call among a hundred thousand jobs may take so many times what it takes among a thousand."""
 
+BRIEF_MS = 0.1
+"""A call that is over so soon even then is not judged: most of it is the machine's own memory."""
+
 
 class Target(NamedTuple):
     """What was measured, how it came out, what was aimed at, and whether that was reached."""
@@ -67,7 +70,7 @@ def _flat(results: Results) -> list[Target]:
         for backend in JOBS.who:
             few = results.median(f"jobs-{SIZES[0]}", backend, figure.key)
             many = results.median(f"jobs-{SIZES[-1]}", backend, figure.key)
-            if few and many is not None:
+            if few and many is not None and many >= BRIEF_MS:
                 what = f"{figure.heading.removesuffix(', ms')}, 100,000 jobs / 1,000: {backend}"
                 found.append(Target(what, written(many / few), f"<= {FLAT:g}", many / few <= FLAT))
     return found
