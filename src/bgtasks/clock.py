@@ -12,7 +12,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple, Protocol
 
-__all__ = ["Clock", "Reading", "SystemClock", "read"]
+__all__ = ["MICROSECOND", "Clock", "Reading", "SystemClock", "read"]
+
+MICROSECOND = 1e-6
+"""Seconds: instants are no finer, and what is early by less is on time."""
 
 
 class Clock(Protocol):

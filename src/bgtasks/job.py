@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bgtasks.agenda import Agenda
 from bgtasks.backoff import Backoff
-from bgtasks.clock import Reading
+from bgtasks.clock import MICROSECOND, Reading
 from bgtasks.outcomes import FAILURES, Outcome, Skipped
 from bgtasks.policies import LATE, POLICY, CatchUp, Policy
 from bgtasks.run import NOTHING, Run, Work
@@ -26,9 +26,6 @@ __all__ = ["Job", "Request", "Wait"]
 
 CLOCK_TICK = 0.001
 """Seconds to wait at least for an instant that has not come: event loops round, uvloop to this."""
-
-MICROSECOND = 1e-6
-"""Wall instants are no finer, and nothing is early by less."""
 
 
 @dataclass(slots=True, eq=False)

@@ -211,7 +211,8 @@ class TestWhatIsDue:
 
         await database.ask(f"UPDATE scheduled_jobs SET enabled = {off}, reason = 'too cold'")
         assert await due(store, session) == []
-        assert await now_of(store, job) == replace(job, enabled=False, reason="too cold")
+        paused = replace(job, enabled=False, reason="too cold", version=job.version + 1)
+        assert await now_of(store, job) == paused
 
         await database.ask(f"UPDATE scheduled_jobs SET enabled = {on}, reason = ''")
         assert await due(store, session) == [job.id]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgtasks.clock import Clock
+from bgtasks.clock import MICROSECOND, Clock
 
 __all__ = ["GATHER", "Pace"]
 
@@ -22,8 +22,9 @@ class Pace:
 
     @property
     def left(self) -> float:
-        """Seconds until the next call."""
-        return max(0.0, self._last + GATHER - self._clock.monotonic())
+        """Seconds until the next call; none, if less than a clock can tell."""
+        left = self._last + GATHER - self._clock.monotonic()
+        return left if left > MICROSECOND else 0.0
 
     def called(self) -> None:
         """A call is made now."""

@@ -8,16 +8,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Select,
     and_,
     delete,
     func,
     literal,
-    literal_column,
     or_,
     select,
-    tuple_,
     union_all,
     update,
 )
@@ -42,12 +39,14 @@ from bgtasks.records import (
 )
 from bgtasks.stores.tasks.sql_commands import Commands
 from bgtasks.stores.tasks.sql_database import PATIENCE, Database
+from bgtasks.stores.tasks.sql_history import page_of_runs
 from bgtasks.stores.tasks.sql_prune import prune
-from bgtasks.stores.tasks.sql_rows import RUNNING, Rows
+from bgtasks.stores.tasks.sql_rows import Rows
 from bgtasks.stores.tasks.sql_tables import (
-    INSTANT,
     JOB_COLUMNS,
+    PENDING,
     RUN_COLUMNS,
+    RUNNING,
     job_of,
     job_values,
     jobs,
@@ -69,8 +68,6 @@ _CHANGEABLE = (
     *("retired_at", "declared"),
 )
 """What `change` writes of a job: neither what names it nor what runs write."""
-
-_PENDING: ColumnElement[bool] = literal_column("job_runs.status = 'pending'")
 
 
 class SqlTaskStore:
@@ -135,12 +132,14 @@ class SqlTaskStore:
             due = self._dialect.due(me.wired, horizon, limit)
             going = select(runs.c.id, runs.c.created_at, runs.c.token, runs.c.unwanted)
             going = going.where(RUNNING, runs.c.session == session)
-            # In one statement: a beat without commands, which is nearly every one, takes no more of them.
+            # In one statement: a beat without commands, which is nearly every one, takes no more of them. And
+            # ordered here: SQLite would read all that are in progress, in that order.
             both = union_all(
                 going.add_columns(literal(False).label("told")),
                 orders.names(session).add_columns(literal(0), literal(False), literal(True)),
             )
-            said = (await connection.execute(both.order_by("created_at", "id"))).all()
+            said = (await connection.execute(both)).all()
+            said = sorted(said, key=lambda each: (each.created_at, each.id))
             return Beat(
                 row["expires_at"] - timedelta(seconds=ttl),
                 True,
@@ -156,7 +155,7 @@ class SqlTaskStore:
 
     def _offers(self, types: Sequence[str], limit: int) -> Select[Any]:
         found = select(runs.c.id, runs.c.job_id, runs.c.due, runs.c.attempt, runs.c.attempts)
-        found = found.where(_PENDING, self._dialect.among(runs.c.job_type, types))
+        found = found.where(PENDING, self._dialect.among(runs.c.job_type, types))
         return found.order_by(runs.c.created_at, runs.c.id).limit(limit)
 
     async def describe(self, session: SessionRow) -> None:
@@ -192,7 +191,7 @@ class SqlTaskStore:
             of = [tick.job_id for tick in ticks]
             draft = await rows.for_claims(session, of, [tick.run_id for tick in ticks])
             answers = await draft.claim(session, ticks)
-            await rows.save(draft)
+            await rows.save(draft, anew=True)  # an id that is known may be claimed for another run
             return answers
 
         return await self._database.write(work)
@@ -271,7 +270,7 @@ class SqlTaskStore:
             if (await connection.execute(gone)).one_or_none() is None:
                 return False
             at = self._dialect.clock()
-            over = update(runs).where(_PENDING, runs.c.job_id == job).values(**skipped, finished_at=at)
+            over = update(runs).where(PENDING, runs.c.job_id == job).values(**skipped, finished_at=at)
             await connection.execute(over)
             await connection.execute(update(runs).where(RUNNING, runs.c.job_id == job).values(unwanted=True))
             return True
@@ -363,17 +362,7 @@ class SqlTaskStore:
 
     async def runs(self, query: RunQuery) -> Sequence[RunRow]:
         """See `TaskStore`."""
-        order = runs.c.created_at, runs.c.id
-        page = select(*RUN_COLUMNS).order_by(*(each.desc() for each in order)).limit(query.limit)
-        if query.job_id is not None:
-            page = page.where(runs.c.job_id == query.job_id)
-        if query.job_type is not None:
-            page = page.where(runs.c.job_type == query.job_type)
-        if query.statuses:
-            page = page.where(runs.c.status.in_(query.statuses))
-        if query.before is not None:
-            at, run_id = query.before
-            page = page.where(tuple_(*order) < tuple_(literal(at, INSTANT), literal(run_id)))
+        page = page_of_runs(query)
         found = await self._database.read(lambda connection: connection.execute(page))
         return [run_of(row) for row in found]
 

@@ -17,6 +17,7 @@ from uuid import UUID, uuid5
 
 from bgtasks.errors import InvalidTrigger
 from bgtasks.records import EVERY_BOT, JobRow, RunRow, RunStatus
+from bgtasks.stores.tasks.sql_sound import LONGEST_INTERVAL
 from bgtasks.trigger_text import read_trigger
 from bgtasks.triggers import Every
 
@@ -27,6 +28,7 @@ IDS = UUID("0c7f2a53-2b0e-4a55-9d5c-6a1c6a0de6b4")
 
 NO_JOB = UUID(int=0)
 
+_INFINITE = (datetime.max, datetime.min)  # noqa: DTZ901 - as the driver gives them
 _TRUE, _FALSE = ("1", "t", "true", "y", "yes", "on"), ("0", "f", "false", "n", "no", "off")
 
 
@@ -68,17 +70,20 @@ class Adopted:
             raise Unreadable("it has no job_type")
         self.types[id] = job_type
         self.renamed += key is not None
-        enabled = _flag(row["enabled"])
+        enabled, due = _flag(row["enabled"]), _instant(row["next_run_at"])
+        reason = "" if enabled else "it was not enabled when bgtasks took it over"
+        if due is None and row["next_run_at"] is not None:
+            enabled, reason = False, "its next_run_at was infinite when bgtasks took it over"
         config = _text(row["config_json"])
         trigger, minutes = self._when(_text(row.get("trigger")), _minutes(row["interval_minutes"]))
-        last, due = _instant(row["last_run_at"]), _instant(row["next_run_at"])
+        last = _instant(row["last_run_at"])
         return JobRow(
             id=id,
             job_type=job_type,
             bot_id=_text(row["bot_id"]) or EVERY_BOT,
             key=key,
             enabled=enabled,
-            reason="" if enabled else "it was not enabled when bgtasks took it over",
+            reason=reason,
             trigger=trigger,
             interval_minutes=minutes,
             next_run_at=due or self._due(trigger, minutes, last),
@@ -89,16 +94,16 @@ class Adopted:
     def _when(self, trigger: str | None, minutes: float | None) -> tuple[str | None, float | None]:
         """Its trigger or its interval; a trigger, if it is one, is the more exact."""
         if not trigger:
-            return None, minutes
+            return None, _interval(minutes)
         try:
             read = read_trigger(trigger)
         except InvalidTrigger:
             if minutes is None:  # kept for its scheduler to tell of
                 return trigger, None
             self.untimed += 1
-            return None, minutes
+            return None, _interval(minutes)
         if isinstance(read, Every) and not read.fixed_rate:
-            return None, read.seconds / 60
+            return None, _interval(read.seconds / 60)
         return trigger, None
 
     def _due(self, trigger: str | None, minutes: float | None, last: datetime | None) -> datetime | None:
@@ -194,6 +199,12 @@ def _minutes(value: Any) -> float | None:
     return _number(value, "interval_minutes")
 
 
+def _interval(minutes: float | None) -> float | None:
+    if minutes is not None and not 0 < minutes <= LONGEST_INTERVAL:
+        raise Unreadable(f"interval_minutes is {minutes!r}, not more than 0 and at most {LONGEST_INTERVAL}")
+    return minutes
+
+
 def _number(value: Any, name: str) -> float | None:
     if value is None:
         return None
@@ -207,7 +218,8 @@ def _number(value: Any, name: str) -> float | None:
 
 
 def _instant(value: Any) -> datetime | None:
-    if value is None:
+    """An instant; None if it is not known, or is PostgreSQL's `infinity` or `-infinity`."""
+    if value is None or value in _INFINITE:
         return None
     try:
         read = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value

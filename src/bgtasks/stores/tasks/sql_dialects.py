@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Select, Text, any_, func, literal, select, true
+from sqlalchemy import ColumnElement, Integer, Select, Text, any_, func, literal, literal_column, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 
-from bgtasks.stores.tasks.sql_tables import INSTANT, JOB_COLUMNS, jobs
+from bgtasks.stores.tasks.sql_tables import INSTANT, JOB_COLUMNS, OPEN, RUN_COLUMNS, jobs, runs
 
 __all__ = ["Dialect", "Postgresql", "Sqlite"]
 
@@ -53,12 +55,15 @@ class Dialect(Protocol):
         Asked type by type, each from its index, so that it takes as long however many others there are.
         """
 
+    def open_runs(self, of: Sequence[UUID]) -> Select[Any]:
+        """Runs of these jobs that are wanted or in progress: rows of `RUN_COLUMNS`."""
+
 
 class Postgresql:
     """PostgreSQL, through asyncpg."""
 
     prepare = ""
-    begin = "BEGIN"
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"  # whatever the server's own default is
     insert: Any = staticmethod(postgresql.insert)
 
     def __init__(self) -> None:
@@ -119,6 +124,10 @@ class Postgresql:
         found = select(*first.c).select_from(each.join(first, true()))
         return found.order_by(first.c.next_run_at, first.c.id).limit(limit)
 
+    def open_runs(self, of: Sequence[UUID]) -> Select[Any]:
+        """See `Dialect`."""
+        return select(*RUN_COLUMNS).where(self.among(runs.c.job_id, of), OPEN)
+
 
 class Sqlite:
     """SQLite, through aiosqlite: one writer at a time, of all processes. Its time is the machine's."""
@@ -133,18 +142,31 @@ class Sqlite:
     def __init__(self) -> None:
         aiosqlite: Any = import_module("aiosqlite")
 
-        class ToldOnce(aiosqlite.Connection):  # type: ignore[misc]  # aiosqlite has no base that is known here
-            """Told to stop a second time, its thread may be gone, and who told it would wait for ever."""
+        class Abrupt(aiosqlite.Connection):  # type: ignore[misc]  # aiosqlite has no base that is known here
+            """Closed at once: a statement that nobody waits for would hold the lock for as long as it runs.
+
+            Told to stop a second time, its thread may be gone, and who told it would wait for ever.
+            """
 
             told = False
+
+            async def close(self) -> None:
+                self._interrupt()
+                await super().close()
 
             def stop(self) -> Any:
                 if self.told:
                     return None
                 self.told = True
+                self._interrupt()
                 return super().stop()
 
-        self._connection_class = ToldOnce
+            def _interrupt(self) -> None:
+                with suppress(sqlite3.Error):  # it was closed in its thread just now
+                    if self._connection is not None:
+                        self._connection.interrupt()
+
+        self._connection_class = Abrupt
 
     def options(self, url: URL, timeout: float) -> dict[str, Any]:
         """One connection: calls stand in line here, rather than wait in threads for each other's locks."""
@@ -178,6 +200,15 @@ class Sqlite:
         first = _first_due(each.c.value, self.clock(horizon), limit, inner).with_only_columns(inner.c.id)
         found = select(*JOB_COLUMNS).select_from(each.join(jobs, jobs.c.id.in_(first.correlate(each))))
         return found.order_by(jobs.c.next_run_at, jobs.c.id).limit(limit)
+
+    def open_runs(self, of: Sequence[UUID]) -> Select[Any]:
+        """See `Dialect`. Asked job by job: SQLite would look through those of all jobs for a list of them."""
+        each, held = _each(of), runs.alias("held")
+        theirs = select(held.c.id).where(
+            held.c.job_id == each.c.value, literal_column("held.status IN ('pending', 'running')")
+        )
+        found = select(*RUN_COLUMNS)
+        return found.select_from(each.join(runs, runs.c.id.in_(theirs.correlate(each))))
 
 
 def _first_due(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from bgtasks.records import JobRow, RunRow, SessionRow
 from bgtasks.stores.tasks.memory import MemoryTaskStore
@@ -33,53 +32,54 @@ class Draft(MemoryTaskStore):
         self, at: datetime, jobs: Iterable[JobRow], runs: Iterable[RunRow], session: SessionRow | None = None
     ) -> None:
         super().__init__(_Onward(at))
-        self._jobs = self._jobs_seen = _JobsSeen()
-        self._runs = self._runs_seen = _RunsSeen()
-        for job in jobs:
-            self._jobs.put(job)
-        for run in sorted(runs, key=lambda run: (run.created_at, run.id)):
-            self._runs.put(run)
+        self._jobs = self._jobs_seen = _JobsSeen(jobs)
+        self._runs = self._runs_seen = _RunsSeen(runs)
         if session is not None:
             self._sessions[session.id] = session
-        self._jobs_seen.changed.clear()
-        self._runs_seen.changed.clear()
 
     @property
     def changed_jobs(self) -> Iterable[JobRow]:
         """Jobs that are not as they were loaded."""
-        return self._jobs_seen.changed.values()
+        return self._jobs_seen.changed()
 
     @property
     def changed_runs(self) -> Iterable[RunRow]:
         """Runs that are new, or not as they were loaded."""
-        return self._runs_seen.changed.values()
+        return self._runs_seen.changed()
 
     def lose(self) -> tuple[RunRow, ...]:
         """Give up each run in progress; these, as they are then."""
         return self._reap()
 
 
-# Whatever the reference changes, it puts.
+# Whatever the reference changes, it puts; and may put what has not changed.
 
 
 class _JobsSeen(Jobs):
-    def __init__(self) -> None:
+    """Jobs by id alone: of those that a call names, no lists are asked for, and none is removed."""
+
+    def __init__(self, loaded: Iterable[JobRow]) -> None:
         super().__init__()
-        self.changed: dict[UUID, JobRow] = {}
+        self._rows = {job.id: job for job in loaded}
+        self._loaded = dict(self._rows)
 
     def put(self, job: JobRow) -> JobRow:
-        self.changed[job.id] = job
-        return super().put(job)
+        self._rows[job.id] = job
+        return job
+
+    def changed(self) -> list[JobRow]:
+        return [job for id, job in self._rows.items() if job != self._loaded.get(id)]
 
 
 class _RunsSeen(Runs):
-    def __init__(self) -> None:
+    def __init__(self, loaded: Iterable[RunRow]) -> None:
         super().__init__()
-        self.changed: dict[str, RunRow] = {}
+        for run in sorted(loaded, key=lambda run: (run.created_at, run.id)):
+            self.put(run)
+        self._loaded = dict(self._rows)
 
-    def put(self, run: RunRow) -> RunRow:
-        self.changed[run.id] = run
-        return super().put(run)
+    def changed(self) -> list[RunRow]:
+        return [run for id, run in self._rows.items() if run != self._loaded.get(id)]
 
 
 class _Onward:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, literal_column, select, union_all, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select, union_all, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bgtasks.records import JobRow, RunRow, SessionRow
@@ -22,6 +22,7 @@ from bgtasks.stores.tasks.sql_draft import Draft
 from bgtasks.stores.tasks.sql_tables import (
     JOB_COLUMNS,
     RUN_COLUMNS,
+    RUNNING,
     job_of,
     jobs,
     run_of,
@@ -31,11 +32,7 @@ from bgtasks.stores.tasks.sql_tables import (
     sessions,
 )
 
-__all__ = ["OPEN", "RUNNING", "Rows"]
-
-# As the indexes say it: a parameter would not be recognised.
-OPEN: ColumnElement[bool] = literal_column("job_runs.status IN ('pending', 'running')")
-RUNNING: ColumnElement[bool] = literal_column("job_runs.status = 'running'")
+__all__ = ["Rows"]
 
 LOST_AT_ONCE = 1000
 """Runs that one step finds lost at most: it has to end within its time."""
@@ -46,6 +43,9 @@ _BEGINNING = datetime.min.replace(tzinfo=UTC)
 _CHANGE = update(jobs).where(jobs.c.id == bindparam("changed"))
 _CHANGED = ("next_run_at", "last_run_at", "token", "failures", "version")
 """What runs write of a job."""
+
+_LASTING = ("id", "job_id", "job_type", "bot_id", "due", "attempt", "attempts", "created_at")
+"""What a run stays: SQLite would write each index anew of which an update names a column."""
 
 
 class Rows:
@@ -116,8 +116,8 @@ class Rows:
         await self.save(draft)
         return lost
 
-    async def save(self, draft: Draft) -> None:
-        """Write what is not as it was."""
+    async def save(self, draft: Draft, *, anew: bool = False) -> None:
+        """Write what is not as it was; anew if a run may be another one now than it was under its id."""
         if changed := [
             {"changed": job.id, **{name: getattr(job, name) for name in _CHANGED}}
             for job in draft.changed_jobs
@@ -125,7 +125,8 @@ class Rows:
             await self._connection.execute(_CHANGE.values(updated_at=self._dialect.clock()), changed)
         if kept := [run_values(run) for run in draft.changed_runs]:
             put = self._dialect.insert(runs)
-            over = {name: put.excluded[name] for name in kept[0] if name != "id"}
+            lasting = ("id",) if anew else _LASTING
+            over = {name: put.excluded[name] for name in kept[0] if name not in lasting}
             await self._connection.execute(put.on_conflict_do_update(index_elements=["id"], set_=over), kept)
 
     async def _draft(self, session: str, about: ColumnElement[bool], named: Sequence[str]) -> Draft:
@@ -138,8 +139,8 @@ class Rows:
 
     async def _about(self, named: Sequence[str], of: Sequence[JobRow]) -> list[RunRow]:
         """Runs of these ids, and those of these jobs that are wanted or in progress."""
-        open_ones = self._dialect.among(runs.c.job_id, [job.id for job in of]), OPEN
-        both = union_all(_runs(self._dialect.among(runs.c.id, named)), _runs(*open_ones))
+        open_ones = self._dialect.open_runs([job.id for job in of])
+        both = union_all(_runs(self._dialect.among(runs.c.id, named)), open_ones)
         return [run_of(each) for each in await self._connection.execute(both)]
 
     def _session(self, session: str) -> Select[Any]:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bgtasks.errors import UnsuitableServer
 from bgtasks.stores.tasks.sql_adopt import Adoption
+from bgtasks.stores.tasks.sql_sound import AS_DASHED, DASHED, POSTGRESQL, SORTED, SQLITE
 
 __all__ = ["MIGRATIONS", "Migration", "is_of_now", "migrate"]
 
@@ -34,10 +35,12 @@ class Migration(NamedTuple):
     Attributes:
         both: For either kind of database, with `{words}` for what they call differently.
         sqlite: What only SQLite needs.
+        postgresql: What only PostgreSQL needs.
     """
 
     both: tuple[str, ...]
     sqlite: tuple[str, ...] = ()
+    postgresql: tuple[str, ...] = ()
 
 
 _WORDS = {
@@ -73,13 +76,7 @@ _WORDS = {
     },
 }
 
-_SORTED = "????-??-?? ??:??:??.??????"
-_DASHED = "????????-????-????-????-????????????"
 _AS_SORTED = "strftime('%Y-%m-%d %H:%M:%f000', new.next_run_at)"
-_HEX = "lower(replace(new.id, '-', ''))"
-_AS_DASHED = " || '-' || ".join(
-    f"substr({_HEX}, {begin}, {length})" for begin, length in ((1, 8), (9, 4), (13, 4), (17, 4), (21, 12))
-)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
@@ -147,18 +144,21 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
         sqlite=(
             f"""CREATE TRIGGER scheduled_jobs_added AFTER INSERT ON scheduled_jobs
-                WHEN new.id NOT GLOB '{_DASHED}' OR new.id <> lower(new.id)
-                    OR new.next_run_at NOT GLOB '{_SORTED}'
-                BEGIN UPDATE scheduled_jobs SET id = {_AS_DASHED}, next_run_at = {_AS_SORTED}
+                WHEN new.id NOT GLOB '{DASHED}' OR new.id <> lower(new.id)
+                    OR new.next_run_at NOT GLOB '{SORTED}'
+                BEGIN UPDATE scheduled_jobs SET id = {AS_DASHED}, next_run_at = {_AS_SORTED}
                     WHERE rowid = new.rowid; END""",
             f"""CREATE TRIGGER scheduled_jobs_due_changed AFTER UPDATE OF next_run_at ON scheduled_jobs
-                WHEN new.next_run_at NOT GLOB '{_SORTED}'
+                WHEN new.next_run_at NOT GLOB '{SORTED}'
                 BEGIN UPDATE scheduled_jobs SET next_run_at = {_AS_SORTED} WHERE rowid = new.rowid; END""",
         ),
     ),
     Migration(
         both=(
             "CREATE INDEX scheduled_jobs_of_bot ON scheduled_jobs (bot_id, id)",
+            """CREATE INDEX scheduled_jobs_over ON scheduled_jobs (id)
+                WHERE next_run_at IS NULL AND trigger IS NOT NULL""",
+            "CREATE INDEX job_runs_going ON job_runs (session) WHERE status = 'running'",
             """CREATE TABLE bgtasks_commands (
                 id {text} NOT NULL PRIMARY KEY,
                 kind TEXT NOT NULL,
@@ -181,6 +181,8 @@ MIGRATIONS: tuple[Migration, ...] = (
                 PRIMARY KEY (command, session)
             )""",
         ),
+        sqlite=SQLITE,
+        postgresql=POSTGRESQL,
     ),
 )
 """The first makes version 1 of nothing, the next 2 of that. One that was released is never changed."""
@@ -257,7 +259,7 @@ async def _bring(connection: AsyncConnection, version: int) -> None:
     for migration in MIGRATIONS[version:]:
         for statement in migration.both:
             await connection.exec_driver_sql(statement.format(**_WORDS[kind]))
-        for statement in migration.sqlite if kind == "sqlite" else ():
+        for statement in migration.sqlite if kind == "sqlite" else migration.postgresql:
             await connection.exec_driver_sql(statement)
     last = text("UPDATE bgtasks_schema SET version = :version")
     await connection.execute(last, {"version": len(MIGRATIONS)})

@@ -16,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Double,
     Integer,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     Uuid,
+    literal_column,
 )
 
 from bgtasks.connect import encodable
@@ -34,6 +36,10 @@ __all__ = [
     "ANSWER_COLUMNS",
     "INSTANT",
     "JOB_COLUMNS",
+    "OPEN",
+    "OVER",
+    "PENDING",
+    "RUNNING",
     "RUN_COLUMNS",
     "Plain",
     "answers",
@@ -77,6 +83,21 @@ class Names(TypeDecorator[tuple[str, ...]]):
         return None if value is None else tuple(json.loads(value))
 
 
+class Instant(TypeDecorator[datetime]):
+    """An instant in PostgreSQL.
+
+    Its `infinity`, where an operator has written that, is read as the last instant that Python knows: what
+    the driver makes of it has no zone, and cannot be compared with one that has.
+    """
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: object) -> datetime | None:
+        """As an aware instant."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
 class TextInstant(TypeDecorator[datetime]):
     """An instant in SQLite: text in UTC, such as `2031-05-01 12:00:00.000000`, which sorts as time does.
 
@@ -118,7 +139,7 @@ def text_instant(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
-INSTANT = DateTime(timezone=True).with_variant(TextInstant(), "sqlite")
+INSTANT = Instant().with_variant(TextInstant(), "sqlite")
 ID = Uuid().with_variant(TextId(), "sqlite")
 
 _tables = MetaData()
@@ -206,6 +227,12 @@ _KEPT_OF_A_SESSION = ("joined_at", "expires_at")
 
 JOB_COLUMNS: Sequence[Column[Any]] = [jobs.c[name] for name in _JOB]
 """What a `JobRow` is made of, in its order."""
+
+# As the indexes say it: a parameter would not be recognised.
+OPEN: ColumnElement[bool] = literal_column("job_runs.status IN ('pending', 'running')")
+PENDING: ColumnElement[bool] = literal_column("job_runs.status = 'pending'")
+RUNNING: ColumnElement[bool] = literal_column("job_runs.status = 'running'")
+OVER: ColumnElement[bool] = literal_column("job_runs.status NOT IN ('pending', 'running')")
 
 RUN_COLUMNS: Sequence[Column[Any]] = [runs.c[name] for name in _RUN]
 """What a `RunRow` is made of, in its order."""
