@@ -55,7 +55,8 @@ def _claims(results: Results, picture: Path) -> None:
         for who in CLAIMS[3].who
     ]
     bars(sheet.panels[5], "Sent to the store for each tick", rows)
-    below = "Medians. Started a second: from the instant at which 500 jobs are due until all have begun."
+    below = "Medians. Started a second: from the instant at which 500 jobs are due until all have begun; "
+    below += "bgtasks claims them 0.1 s ahead."
     sheet.save(
         picture, "What it costs to start a tick once", below, f"{results.on}; servers on the same machine."
     )
