@@ -152,7 +152,7 @@ class Dispatcher:
                 self._slots.withdraw(request)
                 if request.has_slot:
                     self._slots.give_back(job.policy.group)
-                self._decline(request, reason)
+                self._decline(request, reason, given_back=request.begins is not None)
 
     def in_progress(self, of: Job | None = None, *, workers: bool = True) -> list[asyncio.Task[Outcome]]:
         """The asyncio tasks of the runs that have not ended, of all jobs or of one."""
@@ -375,9 +375,10 @@ class Dispatcher:
 
     # -- what is said ----------------------------------------------------------------------------
 
-    def _decline(self, request: Request, reason: str) -> None:
+    def _decline(self, request: Request, reason: str, *, given_back: bool = False) -> None:
         request.decline(reason)
-        self._bus.emit(RunSkipped(request.job.name, request.due, reason))
+        if not given_back:  # which others may run, and is said in the history
+            self._bus.emit(RunSkipped(request.job.name, request.due, reason))
 
     def _say_if_unscheduled(self, job: Job) -> None:
         if job.agenda.fault is not None and not job.entry:

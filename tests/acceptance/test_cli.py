@@ -199,7 +199,8 @@ def test_an_unreachable_redis_is_said_within_three_seconds(
     assert ended.seconds < start_up + THREE_S + SLACK_S
 
 
-@pytest.mark.parametrize("arguments", soon(USE_THE_SERVER, "run"), ids=" ".join)
+@pytest.mark.full
+@pytest.mark.parametrize("arguments", USE_THE_SERVER, ids=" ".join)
 def test_a_server_that_says_nothing_is_unreachable_within_three_seconds(
     home: Path, arguments: list[str], start_up: float
 ) -> None:

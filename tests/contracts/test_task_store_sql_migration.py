@@ -126,6 +126,7 @@ async def somebody_else_migrating(database: Database) -> AsyncIterator[None]:
 
 
 class TestAMigration:
+    @pytest.mark.full
     async def test_may_take_longer_than_other_calls(self, old: Database) -> None:
         store = SqlTaskStore(old.url, timeout=1.5)
         old.stack.push_async_callback(store.aclose)

@@ -41,6 +41,7 @@ class TestAFewMinutes:
 
 
 class TestASeed:
+    @pytest.mark.full
     @pytest.mark.parametrize("store", ["memory", "redis"])
     def test_gives_one_history_whatever_the_hash_seed(self, tmp_path: Path, store: str) -> None:
         digests = []

@@ -49,7 +49,8 @@ def digests(hours: int, seed: int, hash_seed: str, kept: Path) -> list[str]:
 
 
 class TestASeed:
-    @pytest.mark.parametrize("hours", [1, pytest.param(10, marks=pytest.mark.full)])
+    @pytest.mark.full
+    @pytest.mark.parametrize("hours", [1, 10])
     def test_gives_the_same_history_whatever_the_hash_seed(self, tmp_path: Path, hours: int) -> None:
         first = digests(hours, 7, "1", tmp_path / "1")
         assert len(first) == hours

@@ -362,6 +362,8 @@ class Desk:
                     self._silent_since = float("inf")
                     return
         except ResourceUnavailable as error:
+            if self.session.trouble is None:
+                self.session.beat_now()  # which says so, or that it was one call
             now = self._clock.monotonic()
             self._silent_since = min(self._silent_since, now)
             if now - self._silent_since > 2 * self.session.times.lease:
