@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid5
 
+from bgtasks.agenda import LONG_STEP
 from bgtasks.claims.ask import Ask
 from bgtasks.claims.book import Book, stored
 from bgtasks.claims.plan import first_due
@@ -21,7 +22,16 @@ from bgtasks.records import JobRow
 from bgtasks.trigger_text import read_trigger, trigger_text
 from bgtasks.triggers import Every, Trigger
 
-__all__ = ["Declarations", "Schedule", "declared", "following", "job_id", "kept_schedule", "kept_trigger"]
+__all__ = [
+    "Declarations",
+    "Schedule",
+    "declared",
+    "following",
+    "job_id",
+    "kept_schedule",
+    "kept_trigger",
+    "onward",
+]
 
 NAMES = UUID("5f1a3f0e-6c5e-4f9b-9d0c-2f2b6f0b8d11")
 """The namespace of the ids of declared jobs: the same name is the same job on every node."""
@@ -127,6 +137,18 @@ def following(row: JobRow, schedule: Schedule, now: datetime) -> datetime | None
     return schedule.next_run_at
 
 
+def onward(row: JobRow, now: datetime) -> datetime:
+    """From when on a job may be due by another schedule.
+
+    Not for an instant that has been begun: a tick is claimed ahead, and a clock may have been set back. If
+    that was by hours, it was wrong before.
+    """
+    last = row.last_run_at
+    if last is None or last - now > LONG_STEP:
+        return now
+    return max(now, last + timedelta(microseconds=1))
+
+
 async def declared(job: Job, store: TaskStore, ask: Ask, now: Callable[[], datetime]) -> JobRow:
     """The job of a task as the store has it, made or changed to what the code says.
 
@@ -149,6 +171,8 @@ async def declared(job: Job, store: TaskStore, ask: Ask, now: Callable[[], datet
             return row
         changed = replace(row, retired_at=None)
         if not same:
+            first = first_due(job.trigger, onward(row, now()), job.initial_delay)
+            schedule = kept_schedule(job.trigger, first)
             due = following(row, schedule, now())
             changed = replace(changed, **schedule._replace(next_run_at=due)._asdict())
         kept = await ask(store.change(changed))

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from bgtasks.claims.ask import Ask, simply
-from bgtasks.claims.declared import following, kept_schedule
+from bgtasks.claims.declared import following, kept_schedule, onward
 from bgtasks.claims.plan import first_due
 from bgtasks.claims.switches import switched
 from bgtasks.contracts import TaskStore
@@ -154,7 +154,7 @@ class Jobs:
                         f"scheduler.reschedule"
                     )
                 now = self._now()
-                first = when.when if isinstance(when, Once) else first_due(when, now, 0.0)
+                first = when.when if isinstance(when, Once) else first_due(when, onward(row, now), 0.0)
                 if first is None:
                     raise InvalidTrigger(f"{when} is never due: a job with it would wait for ever")
                 schedule = kept_schedule(when, first)

@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from tests.support.task_cluster import Cluster
 
-from bgtasks import Done, Every
+from bgtasks import Cron, Done, Every
 from bgtasks.claims.stored import AHEAD
 from bgtasks.events import RunSkipped
 from bgtasks.testing.loop import VirtualLoop
+from bgtasks.trigger_text import read_trigger
 
 GRID = Every("10s", fixed_rate=True)
 IN_HAND = 10 - AHEAD / 2
@@ -76,6 +77,33 @@ class TestBetweenTheClaimAndTheInstant:
 
         cluster.run(main)
         assert cluster.times("grid") == [0.0, 10.0]
+
+    def test_another_trigger_is_not_due_then_again(self, cluster: Cluster) -> None:
+        cluster.task("cron", Cron("* * * * *"))
+
+        async def main() -> None:
+            await cluster.start()
+            await cluster.clock.advance(60 - AHEAD / 2)
+            cluster.b.scheduler.reschedule("cron", Cron("0-59 * * * *"))
+            await cluster.clock.advance(150)
+
+        cluster.run(main)
+        assert cluster.dues("cron") == [cluster.at(60), cluster.at(120), cluster.at(180)]
+
+    @pytest.mark.parametrize("trigger", ["cron 0-59 * * * *", "every 30s"])
+    def test_another_trigger_of_a_job_is_not_due_then_again(self, cluster: Cluster, trigger: str) -> None:
+        cluster.job_type("digest")
+
+        async def main() -> None:
+            await cluster.start()
+            row = await cluster.a.jobs.add("digest", Cron("* * * * *"))
+            await cluster.clock.advance(60 - AHEAD / 2)
+            await cluster.b.jobs.update(row.id, trigger=read_trigger(trigger))
+            await cluster.clock.advance(150)
+
+        cluster.run(main)
+        assert cluster.dues("digest")[0] == cluster.at(60)
+        assert len(set(cluster.dues("digest"))) == len(cluster.dues("digest")) > 2
 
     def test_a_stop_gives_it_back(self, cluster: Cluster) -> None:
         cluster.task("grid", GRID, 1.0)
