@@ -94,6 +94,13 @@ def garden(url: str) -> Iterator[Place]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    caught = re.search(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def is_up(place: Place) -> bool:
     ended = place("nodes", "--json")
     return ended.code == 0 and len(json.loads(ended.out)) == 2
@@ -239,6 +246,7 @@ def test_runs_are_followed_by_programs_line_by_line(place: Place, home: Path) ->
         Running(*words, home=home, BGTASKS_STORE_URL=place.url) as nothing,
     ):
         follower.wait_for('(?s)"task": "digest".*"task": "digest"')
+        wait_until("the silent one heeds signals", lambda: catches(nothing.pid, signal.SIGTERM))
         for each in (follower, nothing):
             each.send(signal.SIGTERM)
         ended, silent = follower.end(), nothing.end()

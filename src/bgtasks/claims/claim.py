@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from bgtasks.errors import ClaimLost
-from bgtasks.outcomes import Outcome
+from bgtasks.outcomes import Cancelled, Outcome
 from bgtasks.records import Claimed
 from bgtasks.run import current_run
 
@@ -17,8 +17,6 @@ class _Desk(Protocol):
     def holds(self, claim: Claim) -> bool: ...
 
     def remaining(self, claim: Claim) -> float: ...
-
-    def declined(self, claim: Claim, reason: str) -> None: ...
 
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None: ...
 
@@ -89,8 +87,8 @@ class Claim:
         return self._desk.remaining(self)
 
     def declined(self, reason: str) -> None:
-        """The run is not begun."""
-        self._desk.declined(self, reason)
+        """The run is not begun: it is given back, for another process or for later."""
+        self.ended(Cancelled(reason), 0.0)
 
     def ended(self, outcome: Outcome, seconds: float) -> None:
         """The run is over, after so many seconds."""

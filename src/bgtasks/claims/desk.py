@@ -36,7 +36,7 @@ from bgtasks.errors import BgTasksError, ResourceUnavailable
 from bgtasks.events import EventBus, RunLost
 from bgtasks.job import Job, Request
 from bgtasks.lease import LeaseTimes
-from bgtasks.outcomes import Cancelled, Deferred, Outcome, Skipped
+from bgtasks.outcomes import Cancelled, Deferred, Outcome
 from bgtasks.policies import CatchUp, Overlap
 from bgtasks.records import Beat, Claimed, JobRow
 from bgtasks.run import NewRunId, run_ids
@@ -287,12 +287,6 @@ class Desk:
         """Seconds for which it is."""
         return self.session.remaining if self.holds(claim) else 0.0
 
-    def declined(self, claim: Claim, reason: str) -> None:
-        """The run of a claim is not begun; another process may have it if it is not for this one to say."""
-        job = self._jobs.get(claim.job_id)
-        here = job is not None and not job.removed and self._dispatcher.admits and self.holds(claim)
-        claim.ended(Skipped(reason) if here else Cancelled(reason), 0.0)
-
     def ended(self, claim: Claim, outcome: Outcome, seconds: float) -> None:
         """The run of a claim is over."""
         job = self._jobs.get(claim.job_id)
@@ -380,7 +374,7 @@ class Desk:
             claim = Claim(claimed, f"claim:{job.name}", session, self)
             if self._dispatcher.admits and self.holds(claim) and not job.removed:
                 now, begins = self._clock.monotonic(), self.session.mono(claimed.due)
-                ahead = min(begins, now + AHEAD) if begins > now else None
+                ahead = min(begins, now + 2 * AHEAD) if begins > now else None
                 self._dispatcher.offer(Request(job, claimed.due, answer, claim=claim, begins=ahead))
                 return
             why = Cancelled("the scheduler was stopped" if self.session.holds else "the claim came too late")

@@ -39,8 +39,8 @@ SET_S = 20.0
 BEAT_S = 12.0
 """Seconds for which a node goes by what a beat has told it of the server's time."""
 
-GRAIN_S = 0.002
-"""By how much a run may begin early though clocks go alike: what a thousandth of a second is rounded to."""
+GRAIN_S = 0.005
+"""By how much a run may begin early though clocks go alike: instants are rounded on their way."""
 
 EARLY_S = 0.6
 """By how much if a node's clock has just been slewed: clocks differ by 5 % of what a beat is good for."""

@@ -234,7 +234,7 @@ MUTANTS = (
     Mutant(
         "a-run-begins-as-soon-as-it-is-claimed",
         "claims/desk.py",
-        "ahead = min(begins, now + AHEAD) if begins > now else None",
+        "ahead = min(begins, now + 2 * AHEAD) if begins > now else None",
         "ahead = None",
     ),
     Mutant(
