@@ -175,7 +175,8 @@ class Desk:
         self._declarations.clear()
         self._offers.clear("the scheduler was stopped")
         if given_up := [task for task in self._tasks if task is not self._talking and task.cancel()]:
-            await asyncio.wait(given_up, timeout=within)  # what is said of that is told too
+            # What is said of that is told too; a host's command may swallow its cancellation.
+            await asyncio.wait(given_up, timeout=within / 2)
         for _ in range(3):  # what is being said may not have all of it, or get no answer
             untold = self._endings or self._offers.withdrawals or self._switches or self.commands
             if untold and self.session.trouble is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -355,6 +356,30 @@ class TestANodeThatStops:
             assert not answer.done
             assert "cancelled" in answer.text
             await cluster.clock.advance(10)
+
+        cluster.run(main)
+
+    def test_says_how_its_runs_ended_though_a_command_does_not_end(self, cluster: Cluster) -> None:
+        cluster.task("grid", Every("1h", fixed_rate=True), 30.0)
+
+        async def stubborn(subject: str, arguments: Mapping[str, Any]) -> None:
+            until = cluster.now + 20
+            while cluster.now < until:
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1)
+
+        cluster.a.scheduler.on_command("turn", stubborn)
+
+        async def main() -> None:
+            await cluster.start("a")
+            await cluster.clock.advance(5)
+            await Nodes(cluster.store).tell("turn", "key", node_id="a")
+            await cluster.clock.advance(4)
+            await cluster.stop("a")
+            (run, *_) = await cluster.runs("grid")
+            assert run.status == "lost"
+            assert "the scheduler was stopped" in str(run.error_message)
+            await cluster.clock.advance(30)
 
         cluster.run(main)
 
