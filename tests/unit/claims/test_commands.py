@@ -359,7 +359,7 @@ class TestANodeThatStops:
 
         cluster.run(main)
 
-    def test_says_how_its_runs_ended_though_a_command_does_not_end(self, cluster: Cluster) -> None:
+    def test_says_how_its_runs_ended_and_leaves_though_a_command_does_not_end(self, cluster: Cluster) -> None:
         cluster.task("grid", Every("1h", fixed_rate=True), 30.0)
 
         async def stubborn(subject: str, arguments: Mapping[str, Any]) -> None:
@@ -375,10 +375,12 @@ class TestANodeThatStops:
             await cluster.clock.advance(5)
             await Nodes(cluster.store).tell("turn", "key", node_id="a")
             await cluster.clock.advance(4)
+            cluster.a.reach.delay["finish"] = cluster.a.reach.delay["leave"] = 0.1
             await cluster.stop("a")
             (run, *_) = await cluster.runs("grid")
             assert run.status == "lost"
             assert "the scheduler was stopped" in str(run.error_message)
+            assert not await cluster.store.sessions()
             await cluster.clock.advance(30)
 
         cluster.run(main)
