@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from tests.support.command_line import (
     environment,
     expect_no_complaint,
     hiding,
+    read_by_nobody,
 )
 from tests.support.odd_server import HTTP, SSH, odd_server
 from tests.support.redis_process import RedisProcess, free_port
@@ -503,19 +503,5 @@ def test_head_takes_the_first_line_of_a_table_in_peace(home: Path) -> None:
     ids=" ".join,
 )
 def test_a_reader_that_is_gone_already_gets_no_traceback(home: Path, arguments: list[str]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        done = subprocess.run(
-            [*command(), *arguments],
-            cwd=home,
-            env=environment(home),
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    finally:
-        os.close(writer)
+    done = read_by_nobody(*arguments, home=home)
     assert (done.returncode, done.stderr) == (1, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import shutil
@@ -20,7 +19,15 @@ from uuid import uuid4
 
 import pytest
 from tests.docs.pages import ROOT, blocks
-from tests.support.command_line import Ended, Running, bgtasks, command, environment, expect_no_complaint
+from tests.support.command_line import (
+    Ended,
+    Running,
+    bgtasks,
+    command,
+    environment,
+    expect_no_complaint,
+    read_by_nobody,
+)
 from tests.support.odd_server import odd_server
 from tests.support.redis_process import RedisProcess, free_port
 from tests.support.waiting import PATIENCE_S, wait_until
@@ -205,21 +212,7 @@ def test_runs_are_followed_until_sigint_through_an_outage(server: RedisProcess, 
     ids=" ".join,
 )
 def test_a_reader_that_is_gone_already_gets_no_traceback(place: Place, arguments: list[str]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    try:
-        done = subprocess.run(
-            [*command(), *arguments],
-            cwd=place.home,
-            env=environment(place.home, **{place.setting: place.url}),
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    finally:
-        os.close(writer)
+    done = read_by_nobody(*arguments, home=place.home, **{place.setting: place.url})
     assert (done.returncode, done.stderr) == (1, "")
 
 

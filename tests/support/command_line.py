@@ -29,6 +29,7 @@ __all__ = [
     "expect_no_complaint",
     "hiding",
     "left_running",
+    "read_by_nobody",
     "wait_until_gone",
 ]
 
@@ -112,6 +113,25 @@ def expect_no_complaint(ended: Ended) -> None:
     for complaint in _COMPLAINTS:
         assert complaint not in ended.err, ended.err
         assert complaint not in ended.out, ended.out
+
+
+def read_by_nobody(*arguments: str, home: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The command, whose output nobody reads any more when it begins."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return subprocess.run(
+            [*command(), *arguments],
+            cwd=home,
+            env=environment(home, **variables),
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    finally:
+        os.close(writer)
 
 
 class Running:
