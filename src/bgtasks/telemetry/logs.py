@@ -19,6 +19,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, merge_contextvars
 
 from bgtasks.events import (
+    DebugEvent,
     Event,
     JobsUnresolved,
     LoopStalled,
@@ -94,6 +95,7 @@ class LogListener:
             WorkerRestarted: self._worker_restarted,
             ResourceLost: self._resource_lost,
             ResourceRegained: self._resource_regained,
+            DebugEvent: self._debug_event,
         }
 
     def __call__(self, event: Event) -> None:
@@ -276,6 +278,10 @@ class LogListener:
     def _resource_regained(self, event: ResourceRegained) -> None:
         self._log.warning("resource is back", resource=event.resource, seconds=round(event.seconds, 1))
 
+    def _debug_event(self, event: DebugEvent) -> None:
+        if self._logger.isEnabledFor(logging.DEBUG):
+            self._log.debug("debug event", topic=event.topic, data=str(dict(event.data))[:500])
+
 
 class _Row:
     """The same thing about the same task, one time after the other."""
@@ -309,8 +315,11 @@ def log_to_stderr(level: str) -> None:
     handler.addFilter(RunContextFilter())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s [%(task)s] %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    for name in ("aiosqlite", "asyncio"):  # a line for each statement, and for each event loop
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
+    # A line for each statement, each event loop, each step of a connection; and one for each call of a model.
+    quiet = dict.fromkeys(("aiosqlite", "asyncio", "openai", "httpcore", "httpcore2"), logging.INFO)
+    quiet |= dict.fromkeys(("httpx", "httpx2"), logging.WARNING)
+    for name, least in quiet.items():
+        logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))
 
 
 _OWN = {

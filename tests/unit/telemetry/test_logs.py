@@ -669,6 +669,17 @@ def test_two_schedulers_on_one_bus_say_everything_once(caplog: pytest.LogCapture
     ] * 2
 
 
+def test_a_model_does_not_tell_of_each_call() -> None:
+    said = run_python(
+        "-c",
+        "import logging; from bgtasks.telemetry.logs import log_to_stderr; log_to_stderr('INFO');"
+        "logging.getLogger('httpx').info('HTTP Request'); logging.getLogger('mine').info('heard')",
+    )
+    assert said.returncode == 0
+    assert "heard" in said.stderr
+    assert "HTTP Request" not in said.stderr
+
+
 def test_a_store_does_not_tell_of_each_statement() -> None:
     said = run_python(
         "-c",
