@@ -1,17 +1,25 @@
-"""`KnowledgeGraph`: one FalkorDB graph behind `query`, with bounds and plain errors."""
+"""`KnowledgeGraph`: one FalkorDB graph, with bounds and plain errors."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bgtasks.connect import URL_FORMS, calls, encodable
-from bgtasks.errors import ConfigurationError, InvalidMessage, MissingExtra
+from bgtasks.connect import URL_FORMS, calls
+from bgtasks.errors import ConfigurationError, MissingExtra, UnsuitableServer
+from bgtasks.graph.clean import clean
+from bgtasks.graph.schema import forget
+from bgtasks.graph.timeouts import CUT_OFF, short_timeouts, warning
 
 if TYPE_CHECKING:
     from falkordb.asyncio import FalkorDB
+
+    from bgtasks.graph.apply import Edge, Node
+    from bgtasks.graph.search import Found, Neighbourhood
+    from bgtasks.graph.stats import Stats
 
 __all__ = ["KnowledgeGraph"]
 
@@ -23,7 +31,7 @@ QUERY_TIMEOUT = 30.0
 
 
 class KnowledgeGraph:
-    """A FalkorDB graph behind `query`. Making one does no I/O: it connects when it is first asked.
+    """A FalkorDB graph. Making one does no I/O: it connects when it is first asked.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`.
@@ -70,21 +78,23 @@ class KnowledgeGraph:
         from redis.backoff import NoBackoff
         from redis.retry import Retry as SynchronousRetry
 
+        options = {
+            "decode_responses": True,
+            "socket_connect_timeout": CONNECT_TIMEOUT,
+            "socket_timeout": CONNECT_TIMEOUT,
+            "retry": SynchronousRetry(NoBackoff(), 0),
+        }
         try:
             pool = BlockingConnectionPool.from_url(
-                self._url,
-                decode_responses=True,
-                max_connections=self._max_connections,
-                timeout=QUERY_TIMEOUT,
-                socket_connect_timeout=CONNECT_TIMEOUT,
-                socket_timeout=CONNECT_TIMEOUT,
-                retry=SynchronousRetry(NoBackoff(), 0),
+                self._url, max_connections=self._max_connections, timeout=QUERY_TIMEOUT, **options
             )
         except (ValueError, AttributeError):
             raise ConfigurationError(f"the URL of FalkorDB cannot be read: {URL_FORMS}") from None
         async with calls("kg_manager", 2 * CONNECT_TIMEOUT):
             # The constructor asks the server a question, synchronously, with the pool's own arguments.
             database = await asyncio.to_thread(FalkorDB, connection_pool=pool)
+            if short := await asyncio.to_thread(short_timeouts, self._url, **options):
+                logging.getLogger("bgtasks").warning("graph %s: %s", self.name, warning(short))
         # A query whose answer was lost may have been applied: redis-py must not send it again by itself.
         pool.connection_kwargs.update(retry=Retry(NoBackoff(), 0), socket_timeout=QUERY_TIMEOUT)
         return database
@@ -105,14 +115,61 @@ class KnowledgeGraph:
 
         Raises:
             ResourceUnavailable: No answer in time. A write may have been applied all the same.
-            UnsuitableServer: The server is no Redis, or has no FalkorDB module.
-            InvalidMessage: A parameter is NaN or infinite.
+            UnsuitableServer: The server is no Redis, has no FalkorDB module, or is set to cut off queries
+                that take as long as this one.
+            InvalidMessage: A number among the parameters is NaN, infinite, or larger than 64 bits.
         """
+        from redis.exceptions import ResponseError
+
         database = await self._connected()
-        cleaned = {name: _clean(value) for name, value in (params or {}).items()}
+        cleaned = {name: clean(value) for name, value in (params or {}).items()}
         async with calls("kg_manager", QUERY_TIMEOUT + 1):
-            result = await database.select_graph(self.name).query(cypher, cleaned)
+            try:
+                result = await database.select_graph(self.name).query(cypher, cleaned)
+            except ResponseError as error:
+                if CUT_OFF not in str(error):
+                    raise
+                raise UnsuitableServer(
+                    f"kg_manager cut a query off ({error}): raise the server's TIMEOUT, TIMEOUT_DEFAULT and "
+                    f"TIMEOUT_MAX, or set them to 0 (GRAPH.CONFIG SET TIMEOUT 0)"
+                ) from error
         return list(result.result_set)
+
+    async def upsert(self, entities: Iterable[Node], relations: Iterable[Edge] = ()) -> None:
+        """Add entities and relations, or to what is known of them; see `graph.upsert`."""
+        from bgtasks.graph.upsert import upsert
+
+        await upsert(self, entities, relations)
+
+    async def search(
+        self, text: str, *, vector: Sequence[float] | None = None, k: int = 10, now: datetime | None = None
+    ) -> list[Found]:
+        """The entities that fit best, the best first; see `graph.search`. `now` is the present by default."""
+        from bgtasks.graph.search import search
+
+        return await search(self, text, vector=vector, k=k, now=now or datetime.now(UTC))
+
+    async def neighbourhood(
+        self, entity: str, *, depth: int = 1, limit: int = 50, now: datetime | None = None
+    ) -> Neighbourhood | None:
+        """What is known around an entity; see `graph.search`. `now` is the present by default."""
+        from bgtasks.graph.search import neighbourhood
+
+        return await neighbourhood(self, entity, depth=depth, limit=limit, now=now or datetime.now(UTC))
+
+    async def stats(self) -> Stats:
+        """How much there is; see `graph.stats`."""
+        from bgtasks.graph.stats import stats
+
+        return await stats(self)
+
+    def export(
+        self, format: Literal["json", "graphml"] = "json", *, cursors: bool = False
+    ) -> AsyncIterator[str]:
+        """The graph as text, in parts; see `graph.export`."""
+        from bgtasks.graph.export import export
+
+        return export(self, format, cursors=cursors)
 
     async def check(self) -> None:
         """Ask whether the server can keep graphs; makes none.
@@ -126,8 +183,29 @@ class KnowledgeGraph:
         async with calls("kg_manager"):
             await database.list_graphs()
 
+    async def constrain(self, label: str, name: str) -> None:
+        """Let no two nodes with `label` have the same value of the property `name`, which is indexed.
+
+        Returns before that is in force: the server looks through what is there (`schema.settled`).
+
+        Raises:
+            ResourceUnavailable: No answer in time.
+        """
+        from redis.exceptions import ResponseError
+
+        database = await self._connected()
+        async with calls("kg_manager"):
+            try:
+                await database.connection.execute_command(
+                    "GRAPH.CONSTRAINT", "CREATE", self.name, "UNIQUE", "NODE", label, "PROPERTIES", 1, name
+                )
+            except ResponseError as error:
+                if "already exists" not in str(error):
+                    raise
+
     async def delete(self) -> None:
         """Delete the whole graph, if it exists."""
+        forget(self)
         database = await self._connected()
         async with calls("kg_manager"):
             if self.name in await database.list_graphs():
@@ -138,16 +216,3 @@ class KnowledgeGraph:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-
-def _clean(value: Any) -> Any:
-    """The value as FalkorDB's parameter header can carry it."""
-    if isinstance(value, str):
-        return encodable(value.replace("\x00", ""))
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidMessage(f"{value} cannot be stored in the graph: a number must be finite")
-    if isinstance(value, Mapping):
-        return {_clean(str(key)): _clean(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(item) for item in value]
-    return value
