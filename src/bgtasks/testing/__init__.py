@@ -1,7 +1,8 @@
 """For tests of one's own tasks: time that a test moves, and stand-ins for a host's objects.
 
 To import this needs no optional dependency; `virtual_redis` asks for the extra `testing` when it is called.
-The fixtures for pytest are in `bgtasks.testing.plugin`.
+The fixtures for pytest are in `bgtasks.testing.plugin`; a server that stands in for a model is in
+`bgtasks.testing.model`.
 """
 
 from bgtasks.testing.clock import VirtualClock

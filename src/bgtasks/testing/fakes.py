@@ -79,5 +79,5 @@ class FakeBotRunner:
     openrouter: Any = None
     message_cache: Any = None
     embedding_queue: Any = None
-    adapters: dict[str, Any] = field(default_factory=dict)
+    adapters: Mapping[str, Any] = field(default_factory=dict)
     starwiki_service: Any = None

@@ -1,0 +1,24 @@
+"""How many tokens a text counts as."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["prompt_tokens", "tokens"]
+
+
+def tokens(text: str) -> int:
+    """A quarter of the bytes of `text` in UTF-8, rounded up: no tokenizer's count, the same everywhere."""
+    return -(-len(text.encode("utf-8", "replace")) // 4)
+
+
+def prompt_tokens(request: Mapping[str, Any]) -> int:
+    """What a request counts as: its messages, tools and schema as JSON, or the texts to embed."""
+    if "input" in request:
+        given = request["input"]
+        texts = [given] if isinstance(given, str) else list(given)
+        return sum(tokens(text) if isinstance(text, str) else len(text) for text in texts)
+    asked = [request[key] for key in ("messages", "tools", "response_format") if request.get(key)]
+    return sum(tokens(json.dumps(part, ensure_ascii=False, separators=(",", ":"))) for part in asked)
