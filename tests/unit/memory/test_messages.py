@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from redis.asyncio.cluster import RedisCluster
 
 from bgtasks.errors import InvalidMessage, ResourceUnavailable, UnsuitableServer
+from bgtasks.memory.cursors import cursor_key
 from bgtasks.memory.messages import Message, MessageCache
 
-T0 = datetime(2026, 9, 1, 7, tzinfo=UTC)
+T0 = datetime(2020, 9, 1, 7, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("field", ["channel", "id", "author"])
@@ -51,7 +52,7 @@ def test_the_instant_in_milliseconds_is_the_same_in_every_zone() -> None:
 
     messages = [Message(channel="c", id="i", author="a", ts=ts, text="") for ts in (T0, there)]
 
-    assert messages[0].ms == messages[1].ms == 1_788_246_000_000
+    assert messages[0].ms == messages[1].ms == 1_598_943_600_000
 
 
 async def test_a_client_of_a_cluster_is_refused() -> None:
@@ -75,6 +76,18 @@ async def test_a_server_that_went_away_is_said_to_be_unavailable() -> None:
         cache.recent("c"),
         cache.count("c"),
         cache.get_active_channels(),
+        cache.edit("c", "i", "x"),
+        cache.delete("c", "i"),
+        cache.again("c", "i"),
+        cache.get("c", ["i"]),
+        cache.before("c", "5-1", 1),
+        cache.between("c", None, "5-1"),
+        cache.report("c", "reader", "5-1"),
+        cache.readers("c"),
+        cache.forget_reader("reader"),
+        cache.forget("c"),
+        cache.trim("c"),
+        cache.alarms(),
     ):
         with pytest.raises(ResourceUnavailable, match="redis is unavailable"):
             await call
@@ -115,6 +128,73 @@ def test_whatever_the_batches_each_message_is_in_once_in_order_of_first_arrival(
         assert set(active) == set(latest)
         assert [latest[each] for each in active] == sorted(latest.values(), reverse=True)
         assert added == sum(map(len, expected.values()))
+        await client.aclose()
+
+    asyncio.run(main())
+
+
+CHANGES = st.tuples(st.sampled_from(["say", "edit", "del", "again", "trim"]), st.integers(0, 5))
+READS = st.tuples(st.just("read"), st.integers(1, 4))
+
+
+class Follower:
+    """A reader that keeps the text of each message as the entries tell it, None where it was deleted."""
+
+    def __init__(self, cache: MessageCache) -> None:
+        self.read: dict[str, str | None] = {}
+        self._cache = cache
+        self._cursor: str | None = None
+
+    async def follow(self, count: int) -> None:
+        for message in await self._cache.since("c", self._cursor, count):
+            if message.first is not None:
+                was_here = cursor_key(message.first) <= cursor_key(self._cursor)
+                assert was_here == (message.id in self.read)
+            self.read[message.id] = None if message.op == "del" else message.text
+            self._cursor = message.cursor
+        if self._cursor is not None:
+            await self._cache.report("c", "follower", self._cursor)
+
+
+@given(st.lists(CHANGES | READS, max_size=40))
+def test_whatever_changes_a_reader_that_follows_the_entries_ends_with_what_is_there(
+    steps: list[tuple[str, int]],
+) -> None:
+    async def main() -> None:
+        client = fakeredis.FakeAsyncRedis()
+        cache = MessageCache(client, "test")
+        follower = Follower(cache)
+        texts: dict[str, str | None] = {}
+        kept: set[str] = set()
+        for number, (step, which) in enumerate(steps):
+            mid, text = f"m{which}", f"text {number}"
+            if step == "read":
+                await follower.follow(which)
+            elif step == "trim":
+                await cache.trim("c", keep=2)
+                kept &= {message.id for message in await cache.since("c", None)}
+            elif step == "say":
+                message = Message(channel="c", id=mid, author="Ada", ts=T0, text=text)
+                assert await cache.ingest("c", [message]) == (mid not in texts)
+                if mid not in texts:
+                    texts[mid] = text
+                    kept.add(mid)
+            elif step == "edit":
+                assert await cache.edit("c", mid, text) == (mid in kept)
+                if mid in kept:
+                    texts[mid] = text
+            elif step == "again":
+                assert await cache.again("c", mid) == (mid in kept)
+            else:
+                assert await cache.delete("c", mid) == (mid in texts)
+                if mid in texts:
+                    texts[mid] = None
+                kept.discard(mid)
+            there = {message.id: message.text for message in await cache.get("c", list(texts))}
+            assert there == {mid: texts[mid] for mid in kept}
+        await follower.follow(1000)
+        read = {mid: text for mid, text in follower.read.items() if text is not None}
+        assert read == {mid: text for mid, text in texts.items() if text is not None}
         await client.aclose()
 
     asyncio.run(main())
