@@ -39,9 +39,11 @@ CALL_TIMEOUT = 5.0
 URL_FORMS = "write redis://host:6379/0, rediss://… or unix:///path, with special characters %-encoded"
 
 COMMANDS = (
-    "DEL", "EVALSHA", "EXEC", "EXISTS", "HEXISTS", "HGET", "HGETALL", "HMGET", "HSET", "MULTI", "SCRIPT",
-    "TYPE", "XADD", "XLEN", "XRANGE", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM",
-    "ZREVRANGE", "ZSCORE",
+    "DEL", "EVALSHA", "EXEC", "EXISTS", "EXPIRE", "GET", "HDEL", "HEXISTS", "HGET", "HGETALL",
+    "HINCRBY", "HLEN", "HMGET", "HSET", "INCRBY", "MULTI", "PEXPIRE", "PUBLISH", "SADD", "SCAN",
+    "SCRIPT", "SET", "TYPE", "UNLINK", "XACK", "XADD", "XAUTOCLAIM", "XDEL", "XGROUP", "XLEN", "XRANGE",
+    "XREADGROUP", "XREVRANGE", "XTRIM", "ZADD", "ZRANGE", "ZRANGEBYSCORE", "ZREM", "ZREVRANGE",
+    "ZREVRANGEBYSCORE", "ZSCORE",
 )  # fmt: skip
 """Commands that the built-in tasks and the message cache need."""
 

@@ -18,6 +18,8 @@ BgTasksError
 ├── ClaimLost                               this run is another node's to do by now
 ├── Fenced                                  a write with an older token than a server has seen
 ├── EmbeddedServerError                     the embedded server could not be started
+├── OverBudget                              a call to a model would cost more than is allowed today
+├── BadAnswer                               a model gave no usable answer to this input
 └── InvalidMessage (ValueError)             a message or a prompt that cannot be taken
 ```
 
@@ -30,6 +32,7 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
+    "BadAnswer",
     "BgTasksError",
     "ClaimLost",
     "ConfigurationError",
@@ -43,6 +46,7 @@ __all__ = [
     "MissingCommand",
     "MissingExtra",
     "NotLeader",
+    "OverBudget",
     "ResourceUnavailable",
     "UnknownJob",
     "UnknownNode",
@@ -181,6 +185,20 @@ class Fenced(BgTasksError):
 
 class EmbeddedServerError(BgTasksError):
     """The embedded server could not be started or joined."""
+
+
+class OverBudget(BgTasksError):
+    """A call to a model would go over what may be spent today. It was not made.
+
+    A task may let it pass: the run then counts as `Deferred`, and the task is due again at its next tick.
+    """
+
+
+class BadAnswer(BgTasksError):
+    """A model was asked and gave nothing that can be used: not what the schema says, cut off, or refused.
+
+    Never "nothing found". The same input may well fail again; a smaller one may not.
+    """
 
 
 class InvalidMessage(BgTasksError, ValueError):

@@ -9,7 +9,7 @@ named tuples: immutable, and the cheapest such thing to make, since every run ma
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from bgtasks.outcomes import Outcome
 
 __all__ = [
+    "DebugEvent",
     "Event",
     "EventBus",
     "JobsUnresolved",
@@ -241,6 +242,13 @@ class ResourceRegained(NamedTuple):
     seconds: float
 
 
+class DebugEvent(NamedTuple):
+    """What somebody who looks for a fault asked to hear of; see `bgtasks.telemetry.publish_debug_event`."""
+
+    topic: str
+    data: Mapping[str, Any]
+
+
 type Event = (
     SchedulerStarted
     | SchedulerStopped
@@ -264,6 +272,7 @@ type Event = (
     | WorkerRestarted
     | ResourceLost
     | ResourceRegained
+    | DebugEvent
 )
 type Listener = Callable[[Event], None]
 

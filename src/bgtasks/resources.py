@@ -2,28 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from bgtasks.contracts import Absent
-from bgtasks.errors import BgTasksError, MissingCommand, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import BgTasksError, MissingCommand, MissingExtra, ResourceUnavailable, UnsuitableServer
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from bgtasks.graph import KnowledgeGraph
+    from bgtasks.llm import OpenAIChat
+    from bgtasks.memory.embedding_queue import EmbeddingQueue
+    from bgtasks.memory.messages import MessageCache
     from bgtasks.settings import Settings
 
-__all__ = ["NO_REDIS", "Resources", "open_resources"]
+__all__ = ["NO_MODEL", "NO_REDIS", "Resources", "Runner", "open_resources"]
 
 NO_REDIS = (
     "no Redis is configured; set BGTASKS_REDIS_URL (or give --redis) to redis://host:6379/0, "
     'or to "embedded" for one that is started here'
 )
+
+
+NO_MODEL = "no LLM is configured; set BGTASKS_LLM_URL, BGTASKS_LLM_KEY and BGTASKS_LLM_MODEL"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What a process of ours gives to tasks that ask for a host's bot: all it has, and no bot.
+
+    Attributes:
+        adapters: None: a host's program that talks to people gives its own runner.
+    """
+
+    cfg: Settings
+    redis: Redis
+    kg_manager: KnowledgeGraph | Absent
+    openrouter: OpenAIChat | Absent
+    message_cache: MessageCache
+    embedding_queue: EmbeddingQueue
+    adapters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +61,8 @@ class Resources:
 
     redis: Redis | Absent
     kg_manager: KnowledgeGraph | Absent
-    openrouter: Absent
-    bot_runner: Absent
+    openrouter: OpenAIChat | Absent
+    bot_runner: Runner | Absent
     trouble: BgTasksError | None = None
     fresh: bool = False
 
@@ -67,16 +91,14 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
         UnsuitableServer: What answers is not a Redis that can serve us (only if `checked`).
         MissingExtra: The embedded server was asked for and is not installed.
         EmbeddedServerError: The embedded server could not be started.
-        ConfigurationError: A URL cannot be read.
+        ConfigurationError: A URL cannot be read, or the settings of the LLM do not fit together.
     """
-    absent_llm = Absent("no LLM client was given: this version brings none of its own")
-    absent_bot = Absent("no bot runner was given: the host's program gives one")
     async with AsyncExitStack() as stack:
         url = settings.redis_url.get_secret_value() if settings.redis_url else None
         if url is None:
             none = Absent(NO_REDIS)
             alone = await _open_graph(settings, None, stack) if settings.falkordb_url else none
-            yield Resources(none, alone, absent_llm, absent_bot)
+            yield Resources(none, alone, _open_llm(settings, None, stack), none)
             return
         from bgtasks.connect import check, open_redis
 
@@ -100,7 +122,34 @@ async def open_resources(settings: Settings, *, checked: bool = True) -> AsyncIt
             graph = Absent(why_no_graph)
         else:
             graph = await _open_graph(settings, url, stack, known_down=trouble is not None)
-        yield Resources(client, graph, absent_llm, absent_bot, trouble, fresh)
+        llm = _open_llm(settings, client, stack)
+        yield Resources(client, graph, llm, _runner(settings, client, graph, llm), trouble, fresh)
+
+
+def _runner(
+    settings: Settings, redis: Redis, graph: KnowledgeGraph | Absent, llm: OpenAIChat | Absent
+) -> Runner:
+    from bgtasks.memory.embedding_queue import EmbeddingQueue
+    from bgtasks.memory.messages import MessageCache
+
+    queue = EmbeddingQueue(redis, settings.namespace)
+    # Where nothing can make vectors, nothing is to wait for them.
+    makes = not isinstance(llm, Absent) and not isinstance(llm.embedding_model, Absent)
+    embedded = queue if makes else None
+    cache = MessageCache(redis, settings.namespace, cap=settings.channel_messages, embedding_queue=embedded)
+    return Runner(settings, redis, graph, llm, cache, queue)
+
+
+def _open_llm(settings: Settings, redis: Redis | None, stack: AsyncExitStack) -> OpenAIChat | Absent:
+    if not settings.llm_model:
+        return Absent(NO_MODEL)
+    from bgtasks.llm import OpenAIChat
+
+    client = OpenAIChat.from_settings(settings, redis)
+    if find_spec("openai") is None:  # it is imported with the first call: too late to say so
+        return Absent(str(MissingExtra("the LLM client", "memory")))
+    stack.push_async_callback(client.aclose)
+    return client
 
 
 def is_embedded(url: str) -> bool:

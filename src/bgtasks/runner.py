@@ -20,7 +20,7 @@ from typing import Any
 from bgtasks.backoff import Backoff
 from bgtasks.clock import Clock
 from bgtasks.deadlines import Deadlines
-from bgtasks.errors import InvalidTask, ResourceUnavailable
+from bgtasks.errors import InvalidTask, OverBudget, ResourceUnavailable
 from bgtasks.events import EventBus, RunFinished, RunRetried, RunSkipped, RunStarted, RunStuck
 from bgtasks.outcomes import FAILURES, Cancelled, Deferred, Done, Failed, Outcome, Skipped, TimedOut
 from bgtasks.run import Run, Work, current_run
@@ -129,8 +129,7 @@ class Runner:
                     raise
                 outcome = Failed(error)
             except BaseException as error:  # noqa: BLE001 - the one place where a task's errors end
-                outage = self._outage(error, run.work)
-                outcome = Failed(error) if outage is None else Deferred(str(outage), outage.resource)
+                outcome = self._judged(error, run.work)
             if not isinstance(outcome, FAILURES) or not _may_try_again(run):
                 break
             failed = outcome
@@ -198,6 +197,13 @@ class Runner:
         self._deadlines.watch(run, ASK_AGAIN)
         if run.handle is not None:
             run.handle.cancel()
+
+    def _judged(self, error: BaseException, work: Work) -> Failed | Deferred:
+        """What an error stands for: a failure, or that it is not the time for it."""
+        if isinstance(error, OverBudget):
+            return Deferred(str(error))
+        outage = self._outage(error, work)
+        return Failed(error) if outage is None else Deferred(str(outage), outage.resource)
 
     def _outage(self, error: BaseException, work: Work) -> ResourceUnavailable | None:
         if isinstance(error, ResourceUnavailable):

@@ -69,7 +69,58 @@ class Settings(BaseSettings):
     ka_enabled: bool = Field(False, description="knowledge anchoring and the daily epoch")
     ka_dedup_enabled: bool = Field(False, description="deduplication of the knowledge graph")
     ka_org_enabled: bool = Field(False, description="organising of the knowledge graph")
-    kg_extraction_model: str | None = Field(None, description="the model that extracts knowledge")
+    kg_extraction_model: str | None = Field(
+        None, description="the model that extracts knowledge; default: that of LLM_EXTRACTION_MODEL"
+    )
+    kg_bulk_dir: Path = Field(
+        Path("var/kg_bulk_scheduled"), description="where the bulk extraction dumps what it worked on"
+    )
+    kg_bulk_keep: int = Field(20, ge=1, description="dumps of the bulk extraction that are kept")
+    channel_messages: int = Field(
+        100_000, ge=100, description="messages of a channel that are kept at most, read or not"
+    )
+
+    llm_url: str | None = Field(
+        None, description="an OpenAI-compatible endpoint, such as https://openrouter.ai/api/v1"
+    )
+    llm_key: SecretStr | None = Field(None, description="its API key")
+    llm_model: str | None = Field(None, description="the model that chats; without one there is no LLM")
+    llm_extraction_url: str | None = Field(None, description="endpoint for extraction, if another")
+    llm_extraction_key: SecretStr | None = Field(None, description="its API key")
+    llm_extraction_model: str | None = Field(None, description="the model for extraction, if another")
+    llm_flash_url: str | None = Field(None, description="endpoint for small jobs, if another")
+    llm_flash_key: SecretStr | None = Field(None, description="its API key")
+    llm_flash_model: str | None = Field(None, description="a small, quick model, if another")
+    llm_embedding_url: str | None = Field(None, description="endpoint for embeddings, if another")
+    llm_embedding_key: SecretStr | None = Field(None, description="its API key")
+    llm_embedding_model: str | None = Field(
+        None, description="the model for embeddings; without one there are none"
+    )
+    llm_timeout: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="seconds for one answer of a model"
+    )
+    llm_max_tokens: int | None = Field(
+        None, ge=1, description="tokens of an answer, at most, in place of what each task asks for"
+    )
+    llm_concurrency: int = Field(8, ge=1, le=1000, description="calls to one model at a time, at most")
+    llm_answer_days: float = Field(
+        7.0, gt=0, le=365, allow_inf_nan=False, description="days for which answers of models are kept"
+    )
+    llm_day_tokens: int | None = Field(None, ge=1, description="tokens a day, all tasks together")
+    llm_day_cost: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="US dollars a day, all tasks together"
+    )
+    llm_task_tokens: dict[str, int] = Field(
+        default_factory=dict, description='tokens a day by task: {"auto_kg_extraction": 200000}'
+    )
+    llm_task_cost: dict[str, float] = Field(
+        default_factory=dict, description='US dollars a day by task: {"auto_kg_extraction": 0.5}'
+    )
+    llm_prices: dict[str, tuple[float, float]] = Field(
+        default_factory=dict,
+        description='US dollars for a million tokens in and out: {"openai/gpt-5-mini": [0.25, 2.0]}',
+    )
+    llm_zone: str = Field("UTC", description="IANA time zone whose midnight begins a new day of spending")
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

@@ -166,10 +166,14 @@ class Wiring:
             for each in parameters(spec.func)
             if each.default is each.empty and each.name not in (*spec.requires, *spec.given)
         )
+        missing = set()
         for need in (*spec.requires, *by_parameter):
             root, *path = need.split(".")
             held = self._resources.get(root)
             if held is None or isinstance(held, Absent):
+                if path and root in missing:
+                    continue  # it was said of the whole
+                missing.add(root)
                 yield f"needs {need}: {self._why_absent(root, held)}"
                 continue
             owner = root

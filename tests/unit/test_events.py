@@ -100,7 +100,7 @@ def test_a_listener_may_subscribe_and_leave_while_an_event_is_handed_out() -> No
 def test_every_kind_of_event_is_one_and_is_public() -> None:
     assert set(KINDS) == set(get_args(Event.__value__))
     assert {kind.__name__ for kind in KINDS} <= set(events.__all__)
-    assert len(KINDS) == 22
+    assert len(KINDS) == 23
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

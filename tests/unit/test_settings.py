@@ -118,10 +118,10 @@ def test_a_misspelt_name_is_an_error_with_the_nearest_one(
 def test_a_name_like_no_other_is_an_error_that_says_where_the_list_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("BGTASKS_ZZZZ", "1")
+    monkeypatch.setenv("BGTASKS_QQQQQQQQQQ", "1")
 
     with pytest.raises(
-        InvalidSetting, match="BGTASKS_ZZZZ is not a setting: `bgtasks settings` lists them all"
+        InvalidSetting, match="BGTASKS_QQQQQQQQQQ is not a setting: `bgtasks settings` lists them all"
     ):
         Settings.load()
 

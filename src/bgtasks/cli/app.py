@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bgtasks.cli import ingest, jobs, leader, nodes, prompts, run, runs, settings, switch, tasks
+from bgtasks.cli import budget, dead, ingest, jobs, leader, nodes, prompts, run, runs, settings, switch, tasks
 
 __all__ = ["app"]
 
@@ -53,3 +53,5 @@ app.command()(ingest.ingest)
 app.command()(settings.settings)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(leader.app, name="leader")
+app.command()(budget.budget)
+app.add_typer(dead.app, name="dead")

@@ -14,7 +14,6 @@ from bgtasks.cli.history import Labels, as_run, cells
 from bgtasks.contracts import TaskStore
 from bgtasks.errors import ResourceUnavailable
 from bgtasks.records import RunQuery, RunRow, RunStatus
-from bgtasks.service import stop_signal
 
 __all__ = ["Feed", "follow"]
 
@@ -126,6 +125,8 @@ async def follow(feed: Feed, latest: Sequence[RunRow], labels: Labels, *, as_jso
     Raises:
         ResourceUnavailable: The store does not answer when it is asked first. Later it is waited for.
     """
+    from bgtasks.service import stop_signal
+
     feed.know(latest)
     async with stop_signal() as asked:
         printing = _watch(feed, list(reversed(latest)), labels, None if as_json else Lines())

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bgtasks.cli.display import say
 from bgtasks.cli.session import RedisUrl, execute, given, load
 from bgtasks.contracts import Absent
 from bgtasks.errors import InvalidMessage
-from bgtasks.memory.intake import Taken, take_in
-from bgtasks.memory.jsonl import read_file
-from bgtasks.memory.messages import MessageCache
 from bgtasks.resources import Resources, open_resources
 from bgtasks.settings import Settings
+
+if TYPE_CHECKING:
+    from bgtasks.memory.intake import Taken
 
 __all__ = ["ingest"]
 
@@ -43,7 +42,7 @@ async def _ingest(settings: Settings, files: list[Path]) -> int:
     bad = 0
     async with open_resources(settings) as held:
         for path, size in sizes.items():
-            taken = await _take(path, size, held, settings)
+            taken = await _take(path, size, held)
             _report(path, taken)
             bad += taken.bad_count
         if isinstance(held.kg_manager, Absent):
@@ -51,8 +50,14 @@ async def _ingest(settings: Settings, files: list[Path]) -> int:
     return 1 if bad else 0
 
 
-async def _take(path: Path, size: int | None, held: Resources, settings: Settings) -> Taken:
-    cache = MessageCache(given(held.redis), settings.namespace)
+async def _take(path: Path, size: int | None, held: Resources) -> Taken:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from bgtasks.memory.intake import take_in
+    from bgtasks.memory.jsonl import read_file
+
+    cache = given(held.bot_runner).message_cache
     graph = None if isinstance(held.kg_manager, Absent) else held.kg_manager
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)

@@ -12,7 +12,6 @@ from bgtasks.cli.session import RedisUrl, execute, given, load
 from bgtasks.contracts import LeaseStore
 from bgtasks.resources import open_resources
 from bgtasks.stores import lease_store
-from bgtasks.supervisor import lease_key
 
 __all__ = ["app"]
 
@@ -23,6 +22,8 @@ Group = typer.Option(None, "--group", metavar="NAME", help="A leader group; the 
 
 @asynccontextmanager
 async def _store(redis: str | None, group: str | None) -> AsyncIterator[LeaseStore]:
+    from bgtasks.supervisor import lease_key
+
     key = lease_key(group)
     async with open_resources(load(redis)) as held:
         store = lease_store(given(held.redis), key)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from bgtasks import service
 from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
-from bgtasks.telemetry.logs import log_to_stderr
 
 __all__ = ["run"]
 
@@ -19,6 +17,9 @@ def run(
     wait: bool = typer.Option(False, "--wait", help="Start even if Redis does not answer yet."),
 ) -> None:
     """Run the tasks that can run here until SIGINT or SIGTERM."""
+    from bgtasks import service
+    from bgtasks.telemetry.logs import log_to_stderr
+
     settings = load(redis)
     log_to_stderr(settings.log_level)
     import_tasks(imports)

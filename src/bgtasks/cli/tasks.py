@@ -18,7 +18,6 @@ from bgtasks.cli.session import Imports, RedisUrl, execute, import_tasks, load
 from bgtasks.cli.store import NoStore, StoreUrl, open_store
 from bgtasks.errors import BgTasksError, ResourceUnavailable
 from bgtasks.resources import Resources, open_resources
-from bgtasks.service import compose
 from bgtasks.settings import Settings
 from bgtasks.wiring import Decision
 
@@ -41,6 +40,8 @@ def tasks(
 
 
 async def _tasks(settings: Settings, store: str | None, as_json: bool) -> int:
+    from bgtasks.service import compose
+
     apart = store is not None or settings.store_url is not None
     async with AsyncExitStack() as stack:
         asked = asyncio.create_task(_stand(settings, store)) if apart else None

@@ -14,7 +14,13 @@ from bgtasks.decorators import background_task, background_worker
 from bgtasks.outcomes import Skipped
 from bgtasks.registry import Registry
 from bgtasks.spec import TaskSpec
-from bgtasks.tasks import kg_decay_task, scheduled_prompt_cleanup, scheduled_prompt_tick
+from bgtasks.tasks import (
+    auto_kg_extraction,
+    embedding_worker,
+    kg_decay_task,
+    scheduled_prompt_cleanup,
+    scheduled_prompt_tick,
+)
 from bgtasks.triggers import Every
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ _SOONER = {
     scheduled_prompt_tick.__name__: Every("1s"),
     scheduled_prompt_cleanup.__name__: Every("5s"),
     kg_decay_task.__name__: Every("6s"),
+    auto_kg_extraction.__name__: Every("4s"),
 }
 
 
@@ -68,8 +75,9 @@ class Reminders:
 def demo_registry(reminders: Reminders) -> Registry:
     """The built-in tasks with shorter intervals, and three that show what a user's own look like."""
     registry = Registry()
-    for func in (scheduled_prompt_tick, scheduled_prompt_cleanup, kg_decay_task):
+    for func in (scheduled_prompt_tick, scheduled_prompt_cleanup, kg_decay_task, auto_kg_extraction):
         registry.add(_sooner(func))
+    registry.add(embedding_worker.__bgtasks_spec__)  # type: ignore[attr-defined]
 
     @background_worker(registry=registry, requires_redis=True, restart_delay="1s")
     async def deliver_reminders() -> None:
@@ -85,9 +93,9 @@ def demo_registry(reminders: Reminders) -> Registry:
             return Skipped("nobody mentions anybody yet")
         return {"who": f"{rows[0][0]} → {rows[0][1]}", "mentions": int(rows[0][2])}
 
-    @background_task("1h", registry=registry, requires_openrouter=True, requires_chat_llm=True)
-    async def write_a_poem(openrouter: Any) -> None:
-        await openrouter.chat([{"role": "user", "content": "A poem about the fox, please."}])
+    @background_task("1h", registry=registry, requires=("radio",))
+    async def read_on_air(radio: Any) -> None:
+        await radio.say("And now: the fox.")
 
     return registry
 
