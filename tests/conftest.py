@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Iterator
+from functools import cache
+from itertools import compress
 from typing import Any
 from weakref import WeakSet
 
 import pytest
-from blockbuster import blockbuster_ctx
+import redis.utils
+from blockbuster import BlockBuster
 from hypothesis import settings
 
 from bgtasks import Registry
@@ -39,6 +43,9 @@ blamed: WeakSet[asyncio.Task[Any]] = WeakSet()
 
 out_of_sight: WeakSet[asyncio.Task[Any]] = WeakSet()
 """Tasks that were pending when the garbage collector was told to pass over all there was."""
+
+# Some three hundred processes are started, which shall not each compile what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The machine that runs the tests may be busy, and a checkout keeps no example files.
 settings.register_profile("bgtasks", deadline=None, database=None, max_examples=60)
@@ -76,15 +83,17 @@ def collect_for_good() -> None:
     gc.freeze()
 
 
+def kinds_of(kind: type[Any]) -> set[type[Any]]:
+    """A class and all that derive from it."""
+    return {kind}.union(*map(kinds_of, kind.__subclasses__()))
+
+
 def pending_tasks() -> list[asyncio.Task[Any]]:
     """Our asyncio tasks that have not ended, on whatever event loop."""
-    return [
-        task
-        for task in (*gc.get_objects(), *out_of_sight)
-        if issubclass(type(task), asyncio.Task)  # isinstance would ask proxies for their class
-        and task.get_name().startswith(OURS)
-        and not task.done()
-    ]
+    objects, kinds = gc.get_objects(), kinds_of(asyncio.Task)
+    # For each of some thousand objects, after each test; isinstance would ask proxies for their class.
+    found = compress(objects, map(kinds.__contains__, map(type, objects)))
+    return [task for task in (*found, *out_of_sight) if task.get_name().startswith(OURS) and not task.done()]
 
 
 def pytest_collection_finish() -> None:
@@ -115,13 +124,29 @@ def nothing_left_behind() -> Iterator[None]:
     assert not heard, f"asyncio complained: {heard}"
 
 
-@pytest.fixture(autouse=True)
-def nothing_blocks_the_loop() -> Iterator[None]:
-    """Fail a call by our code that blocks the event loop: a file, a socket, a process, a sleep."""
-    with blockbuster_ctx("bgtasks") as blockbuster:
-        for name in ALLOWED_TO_BLOCK:
-            blockbuster.functions[name].deactivate()
+@pytest.fixture(scope="session", autouse=True)
+def redis_py_reads_its_version_once() -> Iterator[None]:
+    """It reads a file for that with every connection, of which there are some ten thousand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis.utils, "get_lib_version", cache(redis.utils.get_lib_version))
         yield
+
+
+@pytest.fixture(scope="session")
+def blockbuster() -> BlockBuster:
+    """What fails a call by our code that blocks the event loop, while it is activated."""
+    made = BlockBuster("bgtasks")
+    for name in ALLOWED_TO_BLOCK:
+        del made.functions[name]
+    return made
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks_the_loop(blockbuster: BlockBuster) -> Iterator[None]:
+    """Fail a call by our code that blocks the event loop: a file, a socket, a process, a sleep."""
+    blockbuster.activate()
+    yield
+    blockbuster.deactivate()
 
 
 @pytest.fixture

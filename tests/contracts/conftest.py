@@ -11,7 +11,7 @@ from tests.support.servers import (
     redis8_url,
 )
 from tests.support.sql_databases import database, postgresql, sqlite
-from tests.support.task_stores import place, postgresql_url, store, stores
+from tests.support.task_stores import place, postgresql_url, sqlite_tables, store, stores
 
 __all__ = [
     "backend",
@@ -27,6 +27,7 @@ __all__ = [
     "redis7_url",
     "redis8_url",
     "sqlite",
+    "sqlite_tables",
     "store",
     "stores",
 ]

@@ -18,6 +18,7 @@ from blockbuster import blockbuster_ctx
 from tests.support.servers import bundled_redis, free_port, listening, redis_server
 
 from bgtasks.contracts import KnowledgeGraphLike
+from bgtasks.embedded import places
 from bgtasks.errors import (
     ConfigurationError,
     InvalidMessage,
@@ -25,18 +26,12 @@ from bgtasks.errors import (
     ResourceUnavailable,
     UnsuitableServer,
 )
-from bgtasks.graph import KnowledgeGraph, ensure_schema
-from bgtasks.graph.schema import entity_id
+from bgtasks.graph import KnowledgeGraph
+from bgtasks.graph.schema import INDEXES, settled
 
 pytestmark = pytest.mark.real
 
 type Connect = Callable[..., Awaitable[KnowledgeGraph]]
-
-STATEMENTS = [
-    "CREATE INDEX FOR (e:Entity) ON (e.id)",
-    "CREATE INDEX FOR (c:Cursor) ON (c.id)",
-    "CREATE INDEX FOR ()-[r:REL]-() ON (r.dies_at)",
-]
 
 
 # -- what a query carries ------------------------------------------------------------------------
@@ -294,39 +289,40 @@ async def test_connecting_to_a_server_that_says_nothing_leaves_the_loop_free_and
             await connecting
 
 
-# -- the schema ----------------------------------------------------------------------------------
+async def test_an_integer_of_more_than_64_bits_is_refused(graph: KnowledgeGraph) -> None:
+    for number in (2**63, -(2**63) - 1):
+        with pytest.raises(InvalidMessage, match="64 bits"):
+            await graph.query("RETURN $n", {"n": number})
 
 
-async def indexed(graph: KnowledgeGraph) -> set[tuple[str, str]]:
-    rows = await graph.query("CALL db.indexes() YIELD label, properties RETURN label, properties")
-    return {(label, name) for label, names in rows for name in names}
+# -- a server that cuts queries off --------------------------------------------------------------
 
 
-async def test_the_indexes_exist_after_ensure_schema_and_again_after_it_is_repeated(
-    graph: KnowledgeGraph,
+async def test_a_server_that_cuts_queries_off_is_said_at_the_first_connection_and_when_it_does(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for _ in range(3):
-        await ensure_schema(graph)
-        assert await indexed(graph) == {("Entity", "id"), ("Cursor", "id"), ("REL", "dies_at")}
+    with redis_server(bundled_redis(), "--loadmodule", str(places.binaries()[1]), "TIMEOUT", "20") as url:
+        async with await KnowledgeGraph.connect(url, "slow") as graph:
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+            assert "cuts queries off early (TIMEOUT=20 ms)" in caplog.text
+            assert "GRAPH.CONFIG SET TIMEOUT 0" in caplog.text
+            with pytest.raises(UnsuitableServer, match=r"GRAPH\.CONFIG SET TIMEOUT 0"):
+                await graph.query("UNWIND range(1, 3000) AS i UNWIND range(1, 3000) AS j RETURN max(i * j)")
+    assert len(caplog.records) == 1
 
 
-async def test_processes_may_ensure_the_schema_at_once(graphs: Connect) -> None:
-    connected = [await graphs() for _ in range(8)]
+async def test_a_server_without_limits_is_no_warning(
+    graph: KnowledgeGraph, caplog: pytest.LogCaptureFixture
+) -> None:
+    await graph.query("RETURN 1")
 
-    await asyncio.gather(*(ensure_schema(graph) for graph in connected))
-
-    assert await indexed(connected[0]) == {("Entity", "id"), ("Cursor", "id"), ("REL", "dies_at")}
-
-
-async def test_an_index_that_is_missing_is_made_beside_those_that_exist(graph: KnowledgeGraph) -> None:
-    await graph.query(STATEMENTS[1])
-
-    await ensure_schema(graph)
-
-    assert len(await indexed(graph)) == 3
+    assert not caplog.records
 
 
-@pytest.mark.parametrize("statement", STATEMENTS)
+# -- indexes that exist --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("statement", INDEXES)
 async def test_falkordb_says_already_indexed_of_an_index_that_exists(
     graph: KnowledgeGraph, statement: str
 ) -> None:
@@ -336,17 +332,11 @@ async def test_falkordb_says_already_indexed_of_an_index_that_exists(
         await graph.query(statement)
 
 
-@pytest.mark.parametrize(
-    ("kind", "name", "identity"),
-    [
-        ("person", "Ada", "person:ada"),
-        ("person", "  Walter \n Pettifer ", "person:walter pettifer"),
-        ("person", "STRASSE", "person:strasse"),
-        ("person", "Straße", "person:strasse"),
-        ("channel", "Ada", "channel:ada"),
-    ],
-)
-def test_the_identity_of_an_entity_is_its_kind_and_name_case_and_spacing_aside(
-    kind: str, name: str, identity: str
-) -> None:
-    assert entity_id(kind, name) == identity
+async def test_a_constraint_that_exists_is_no_error(graph: KnowledgeGraph) -> None:
+    await graph.query("CREATE INDEX FOR (e:Entity) ON (e.id)")
+
+    for _ in range(2):
+        await graph.constrain("Entity", "id")
+        await settled(graph)
+    with pytest.raises(Exception, match="unique constraint"):
+        await graph.query("CREATE (:Entity {id: 'one'}), (:Entity {id: 'one'})")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -68,6 +70,7 @@ __all__ = [
     "postgresql_url",
     "refused",
     "run_of",
+    "sqlite_tables",
     "started",
     "status_of",
     "store",
@@ -202,11 +205,29 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> TaskStores:
     if name == "memory":
         return MemoryPlace()
     if name == "sqlite":
-        return SqlPlace(url=f"sqlite+aiosqlite:///{tmp_path / 'tasks.db'}")
+        path = tmp_path / "tasks.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_tables"), path)
+        return SqlPlace(url=f"sqlite+aiosqlite:///{path}")
     if name == "postgresql":
         return SqlPlace(url=request.getfixturevalue("postgresql_url"))
     url = None if name == "fakeredis" else request.getfixturevalue(f"{name.replace(' ', '')}_url")
     return RedisPlace(url=url, decode=bool(mode))
+
+
+@pytest.fixture(scope="session")
+def sqlite_tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of SQLite with our tables and nothing in them, to be copied: to make one takes longer."""
+    path = tmp_path_factory.mktemp("sqlite") / "tasks.db"
+
+    async def make() -> None:
+        store = SqlTaskStore(f"sqlite+aiosqlite:///{path}", timeout=PATIENT)
+        await store.open()
+        await store.aclose()
+
+    asyncio.run(make())
+    with closing(sqlite3.connect(path)) as own:
+        own.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
 
 
 @pytest.fixture
