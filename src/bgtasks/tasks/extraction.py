@@ -100,13 +100,12 @@ async def agentic_kg_bulk_incremental_task(
 
     async def note(milestone: str, data: Mapping[str, Any]) -> None:
         nonlocal read
-        read += data["messages"] if milestone == "applied" else 0
+        read = data["messages"] if milestone == "over budget" else 0
         await tell(milestone, data)
 
     try:
         total = await bulk(extractor, cache, dump, note)
     except OverBudget as error:
-        await tell("over budget", {"reason": str(error), "messages": read})
         return Deferred(f"{error} ({read} messages were read before)")
     if not total.batches and not total.busy:
         return await _skipped(tell, "there is no news")

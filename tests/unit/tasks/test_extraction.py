@@ -25,6 +25,7 @@ from bgtasks.llm.types import ToolCall, Turn, Usage
 from bgtasks.memory.dead import DeadLetters
 from bgtasks.memory.extraction import Progress
 from bgtasks.memory.extraction.reply import Extraction
+from bgtasks.memory.extraction.rounds import STOP
 from bgtasks.memory.messages import MessageCache
 from bgtasks.outcomes import Deferred, Skipped
 from bgtasks.settings import Settings
@@ -83,6 +84,11 @@ class Failing(Chat):
         if self.text in repr(messages):
             raise self.failure
         return await super().structured(messages, *args, **more)
+
+    async def turn(self, messages: Any, **more: Any) -> Turn:
+        if self.text in repr(messages):
+            raise self.failure
+        return await super().turn(messages, **more)
 
 
 @dataclass
@@ -185,7 +191,7 @@ class TestEveryFourHours:
 
         assert set(place.graph.cursors) == {"structure:lab", "structure:pub"}
 
-    async def test_a_wrong_key_fails_the_run_after_two_calls_and_sets_nothing_aside(
+    async def test_a_wrong_key_fails_the_run_after_three_calls_and_sets_nothing_aside(
         self, place: Place
     ) -> None:
         place.chat.error = UnsuitableServer("the API key was refused")
@@ -195,7 +201,7 @@ class TestEveryFourHours:
         for run in range(1, 6):
             with pytest.raises(UnsuitableServer):
                 await place.auto()
-            assert len(place.chat.models) == 2 * run
+            assert len(place.chat.models) == (STOP + 1) * run
 
         assert await DeadLetters(place.redis, "test").count() == 0
         place.chat.error = None
@@ -305,7 +311,19 @@ class TestTheBulkPass:
         with pytest.raises(UnsuitableServer):
             await place.bulk()
 
-        assert len(place.chat.models) == 2
+        assert len(place.chat.models) == STOP + 1
+
+    async def test_a_failure_is_its_last_milestone_with_what_was_read(self, place: Place) -> None:
+        place.chat = Failing("Pineapple", UnsuitableServer("the key was refused"))
+        await place.speak("lab", 1, 2)
+        await place.cache.ingest("pub", [said(3, "Pineapple", channel="pub")])
+
+        [error], events = await told(place, asyncio.gather(place.bulk(), return_exceptions=True))
+
+        assert isinstance(error, UnsuitableServer)
+        assert [each["milestone"] for each in events[-2:]] == ["channel", "failed"]
+        assert events[-2]["channel"] == "lab"
+        assert events[-1] == {"milestone": "failed", "reason": "the key was refused", "messages": 2}
 
     async def test_a_directory_that_cannot_be_written_says_so_before_a_call_is_made(
         self, place: Place

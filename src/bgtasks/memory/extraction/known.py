@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import unicodedata
 
 from bgtasks.contracts import KnowledgeGraphLike
 from bgtasks.graph.schema import key_of
@@ -16,7 +16,7 @@ MOST = 40
 
 _WORDS = 3
 _KEYS = 2_000
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_WITHIN = frozenset("_'’-")
 _KNOWN = """
 UNWIND $keys AS k MATCH (e:Entity {key: k}) WHERE e.kind <> 'channel'
 WITH e ORDER BY e.n DESC, e.id LIMIT $most RETURN e.name, e.kind ORDER BY e.id
@@ -24,12 +24,16 @@ WITH e ORDER BY e.n DESC, e.id LIMIT $most RETURN e.name, e.kind ORDER BY e.id
 
 
 async def known_names(graph: KnowledgeGraphLike, batch: Batch) -> list[tuple[str, str]]:
-    """Name and kind of the entities that are named in the batch, or speak in it: the most frequent ones."""
+    """Name and kind of the entities that are named in the batch, or speak in it: the most frequent ones.
+
+    A name does not begin with a small letter: in a script that has none, it may begin at every word. In one
+    that sets no blanks between words, only what stands alone is found.
+    """
     keys = dict.fromkeys(key_of(each.author) for each in (*batch.context, *batch.messages))
     for message in batch.messages:
-        words = _WORD.findall(message.text[:LONGEST])
+        words = _words(message.text[:LONGEST])
         for start in range(len(words)):
-            if words[start][0].isupper() and len(keys) < _KEYS:
+            if _may_begin(words[start][0]) and len(keys) < _KEYS:
                 for end in range(start + 1, min(start + _WORDS, len(words)) + 1):
                     written = " ".join(words[start:end])
                     keys |= dict.fromkeys(map(key_of, _names(written)))
@@ -42,3 +46,17 @@ def _names(written: str) -> list[str]:
     owner = owner_of(written)
     names = (written, name_of(written), owner, owner and name_of(owner))
     return [name for name in names if name]
+
+
+def _may_begin(each: str) -> bool:
+    return each.isalpha() and not each.islower()
+
+
+def _words(written: str) -> list[str]:
+    """What letters, digits and the marks that combine with them make up, and what may stand within a name."""
+    parts = "".join(each if _in_word(each) else " " for each in written).split()
+    return [word for part in parts if (word := part.strip("'’-"))]
+
+
+def _in_word(each: str) -> bool:
+    return each.isalnum() or each in _WITHIN or unicodedata.category(each).startswith("M")

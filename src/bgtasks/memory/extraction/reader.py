@@ -17,6 +17,8 @@ class Reader(Protocol):
     async def read(self, batch: Batch, known: Sequence[tuple[str, str]]) -> Extraction:
         """All that `batch` states.
 
+        A batch of no channel that there is asks whether the model answers at all, after it failed at others.
+
         Args:
             batch: At least one message.
             known: Name and kind of entities in the graph that are named in it.

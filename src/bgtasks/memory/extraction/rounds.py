@@ -9,9 +9,10 @@ from bgtasks.errors import BadAnswer, BgTasksError, OverBudget, ResourceUnavaila
 from bgtasks.memory.extraction.batch import Batch
 from bgtasks.memory.extraction.engine import Extractor
 from bgtasks.memory.extraction.progress import Applied, Progress, Watch
+from bgtasks.memory.message import Message
 from bgtasks.memory.structure import weave
 
-__all__ = ["BATCHES", "read_channels"]
+__all__ = ["BATCHES", "HELLO", "read_channels"]
 
 BATCHES = 5
 """Batches of one channel that are read before the next channel has its turn."""
@@ -21,6 +22,9 @@ STOP = 2
 
 GONE = 5
 """Channels in a row at which a model fails that has answered others, before it is taken to be away."""
+
+HELLO = "hello"
+"""What the channel is called of a message that is asked about to see whether a model answers."""
 
 
 async def read_channels(
@@ -34,8 +38,9 @@ async def read_channels(
 ) -> Progress:
     """Read what is new in `channels`: who speaks and mentions whom, and what is stated.
 
-    A channel that a model fails at is passed over. If it does not fail at others, the batch is to blame: see
-    `Extractor.blame`. The others come in any order from there on, lest the same two always end it.
+    A channel that a model fails at is passed over. If it does not fail at others, or at a plain question
+    where there are no others, the batch is to blame: see `Extractor.blame`. The others come in any order from
+    there on, lest the same two always end it.
 
     Args:
         rounds: How often each channel has its turn; until nothing is left if not given.
@@ -87,7 +92,9 @@ async def read_channels(
 class _Trial:
     """Whether a model fails at a batch, or at all of them.
 
-    It is the batch if the model answers another afterwards. A model that goes away fails at all that is left.
+    It is the batch if the model answers another afterwards. A model that goes away fails at all that is left;
+    where what is left does not tell, because there was nothing else or too much failed in a row, it is asked
+    something plain.
     """
 
     def __init__(self, extractor: Extractor, watch: Watch | None) -> None:
@@ -117,8 +124,18 @@ class _Trial:
 
     async def close(self) -> None:
         """Blame the batches at which the model failed, though it is not away."""
-        if self._answers and not self.hopeless:
+        if self._suspects and ((self._answers and not self.hopeless) or await self._answers_now()):
             self._guilty += self._suspects
         for channel, error in self._guilty:
             if not isinstance(error, BadAnswer):
                 await self._extractor.blame(channel)
+
+    async def _answers_now(self) -> bool:
+        """Whether the model answers what no model can stumble over."""
+        now = self._extractor.clock.now()
+        hello = Message(channel=HELLO, id="1", author="Ada", text="Hello, I am Ada.", ts=now)
+        try:
+            await self._extractor.reader.read(Batch(HELLO, "0-0", (hello,)), ())
+        except (BadAnswer, OverBudget, ResourceUnavailable, UnsuitableServer):
+            return False
+        return True

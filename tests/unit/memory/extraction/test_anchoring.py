@@ -15,7 +15,7 @@ from bgtasks.errors import OverBudget, ResourceUnavailable, UnsuitableServer
 from bgtasks.memory.extraction.anchoring import Anchoring
 from bgtasks.memory.extraction.batch import MESSAGES, Batch
 from bgtasks.memory.extraction.lease import BLAMES
-from bgtasks.memory.extraction.rounds import BATCHES
+from bgtasks.memory.extraction.rounds import BATCHES, HELLO, STOP
 from bgtasks.memory.messages import MessageCache
 from bgtasks.testing import VirtualClock, virtual_redis, virtual_time
 
@@ -247,11 +247,16 @@ class TestAModelThatFailsAtAChannel:
                 await played.say(number, channel)
             work = Anchoring(played.extractor, played.cache, virtual_clock, quiet=0.0)
 
-            for _ in range(3):
+            for _ in range(BLAMES - 1):
                 with pytest.raises(ResourceUnavailable):
                     await work.step()
             assert sorted(played.graph.sources) == ["m0", "m2"]
-            assert sorted(played.reader.reads) == [["m0"], *[["m1"]] * 3, ["m2"]]
+            asked = [batch.channel for batch in played.reader.batches]
+            assert sorted(each for each in asked if each != HELLO) == [
+                "allotment",
+                *["lab"] * (BLAMES - 1),
+                "pub",
+            ]
             played.reader.before = None
 
             assert await work.step() == ["lab"]
@@ -259,7 +264,7 @@ class TestAModelThatFailsAtAChannel:
             assert sorted(played.graph.sources) == ["m0", "m1", "m2"]
 
     @virtual_time
-    async def test_one_that_fails_at_all_is_asked_twice_and_none_is_forgotten(
+    async def test_one_that_fails_at_all_is_asked_thrice_and_none_is_forgotten(
         self, virtual_clock: VirtualClock
     ) -> None:
         async with anchored(virtual_clock) as played:
@@ -274,7 +279,8 @@ class TestAModelThatFailsAtAChannel:
 
             with pytest.raises(UnsuitableServer):
                 await work.step()
-            assert len(played.reader.reads) == 2
+            assert len(played.reader.reads) == STOP + 1
+            assert played.reader.batches[-1].channel == HELLO
             played.reader.before = None
 
             assert sorted(await work.step()) == [f"lab {number}" for number in range(5)]

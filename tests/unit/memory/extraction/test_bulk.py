@@ -107,10 +107,11 @@ class TestMilestones:
         with pytest.raises(OverBudget):
             await run.run()
 
-        assert run.names == ["started", "batch", "applied", "batch"]
+        assert run.names == ["started", "batch", "applied", "batch", "channel", "over budget"]
+        assert run.told[-1][1] == {"reason": "no more today", "messages": 1}
         assert engine.graph.sources == ["m2"]
 
-    async def test_what_fails_at_one_channel_leaves_the_others_read_but_ends_in_no_sums(
+    async def test_what_fails_at_one_channel_leaves_the_others_read_and_told(
         self, engine: Stand, tmp_path: Path
     ) -> None:
         async def fail(batch: Batch) -> None:
@@ -122,10 +123,11 @@ class TestMilestones:
         engine.reader.before = fail
         run = Pass(engine, tmp_path)
 
-        with pytest.raises(ResourceUnavailable):
+        with pytest.raises(ResourceUnavailable) as error:
             await run.run()
 
-        assert run.names == ["started", "batch", *["batch", "applied"] * 2]
+        assert run.names == ["started", "batch", *["batch", "applied"] * 2, "channel", "channel", "failed"]
+        assert run.told[-1][1] == {"reason": str(error.value), "messages": 2}
         assert sorted(engine.graph.sources) == ["m0", "m1"]
 
     async def test_over_budget_who_speaks_where_is_noted_all_the_same(

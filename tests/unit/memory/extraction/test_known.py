@@ -34,10 +34,19 @@ class TestKnownNames:
             ("by O'Brien", {"o'brien"}),
             ("to Jean-Luc", {"jean-luc"}),
             ("with Łukasz", {"łukasz"}),
+            ("with Łukasz,Ada/Zoe", {"łukasz", "łukasz ada", "łukasz ada zoe", "ada", "ada zoe", "zoe"}),
+            ("with Zoe\u0301", {key_of("Zoé")}),
+            ("@Ada❤", {"ada"}),
         ],
     )
     async def test_are_what_begins_with_a_capital(self, text: str, names: set[str]) -> None:
         assert await looked_up(text) == names
+
+    async def test_in_a_script_without_capitals_may_begin_anywhere(self) -> None:
+        assert await looked_up("मीरा दिल्ली में") == {
+            *("मीरा", "मीरा दिल्ली", "मीरा दिल्ली में"),
+            *("दिल्ली", "दिल्ली में", "में"),
+        }
 
     @pytest.mark.parametrize(
         ("text", "names"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,9 +13,10 @@ from bgtasks.errors import BadAnswer, BgTasksError, OverBudget, ResourceUnavaila
 from bgtasks.memory.extraction import Applied, Progress
 from bgtasks.memory.extraction.batch import MESSAGES, Batch
 from bgtasks.memory.extraction.lease import BLAMES, Plan, channel_lease
-from bgtasks.memory.extraction.rounds import BATCHES, GONE, STOP, read_channels
+from bgtasks.memory.extraction.rounds import BATCHES, GONE, HELLO, STOP, read_channels
 
 SPOILT = "spoilt"
+ANY = "*"
 AWAY = ResourceUnavailable("openrouter", "it answered 500, 4 times")
 REFUSED = UnsuitableServer("openrouter: the API key was refused")
 
@@ -37,10 +39,14 @@ async def speak(engine: Stand, channel: str, *numbers: int, spoilt: int | None =
 
 
 def failing(error: Exception, *channels: str) -> Callable[[Batch], Awaitable[None]]:
-    """A model that fails at what is spoilt, or at all of these channels."""
+    """A model that fails at what is spoilt, or at all of these channels; at everything if that is `ANY`."""
 
     async def fail(batch: Batch) -> None:
-        if batch.channel in channels or any(each.text == SPOILT for each in batch.messages):
+        if (
+            batch.channel in channels
+            or ANY in channels
+            or any(each.text == SPOILT for each in batch.messages)
+        ):
             raise error
 
     return fail
@@ -181,26 +187,64 @@ class TestWhatAModelFailsAt:
         self, engine: Stand, error: BgTasksError
     ) -> None:
         channels = [f"lab {number}" for number in range(9)]
-        engine.reader.before = failing(error, *channels)
+        engine.reader.before = failing(error, ANY)
         for channel in channels:
             await speak(engine, channel, 1)
 
         for run in range(1, 6):
             with pytest.raises(type(error)):
                 await read(engine, *channels)
-            assert len(engine.reader.batches) == STOP * run
+            assert len(engine.reader.batches) == (STOP + 1) * run
+            assert engine.reader.batches[-1].channel == HELLO
 
         assert {(await plan_of(engine, channel)).blamed for channel in channels} == {0}
         assert await engine.letters.count() == 0
 
-    async def test_if_it_has_answered_none_the_only_channel_is_not_blamed(self, engine: Stand) -> None:
-        engine.reader.before = failing(AWAY)
-        await speak(engine, "lab", 1, spoilt=1)
+    @pytest.mark.parametrize(
+        "error",
+        [AWAY, REFUSED, BadAnswer("no"), OverBudget("no more today")],
+        ids=lambda each: type(each).__name__,
+    )
+    async def test_the_only_channel_is_not_blamed_if_a_plain_question_gets_no_answer(
+        self, engine: Stand, error: BgTasksError
+    ) -> None:
+        async def fail(batch: Batch) -> None:
+            raise error if batch.channel == HELLO else AWAY
+
+        engine.reader.before = fail
+        await speak(engine, "lab", 1)
 
         with pytest.raises(ResourceUnavailable):
             await read(engine, "lab", "nowhere")
 
         assert (await plan_of(engine, "lab")).blamed == 0
+
+    async def test_is_found_in_the_only_channel_too(self, engine: Stand) -> None:
+        engine.reader.before = failing(AWAY)
+        await speak(engine, "lab", *range(40), spoilt=17)
+        failed = 0
+        while not await engine.letters.count():
+            with suppress(ResourceUnavailable):
+                await read(engine, "lab")
+                break
+            failed += 1
+            assert failed <= RUNS
+
+        await read(engine, "lab")
+
+        assert await engine.dead() == {"m17"}
+        assert len(engine.graph.sources) == len(set(engine.graph.sources)) == 39
+
+    async def test_is_blamed_in_all_channels_at_once(self, engine: Stand) -> None:
+        channels = [f"lab {number}" for number in range(STOP)]
+        engine.reader.before = failing(AWAY, *channels)
+        for channel in channels:
+            await speak(engine, channel, 1)
+
+        with pytest.raises(ResourceUnavailable):
+            await read(engine, *channels)
+
+        assert {(await plan_of(engine, channel)).blamed for channel in channels} == {1}
 
     async def test_an_answer_earlier_in_the_same_channel_counts(self, engine: Stand) -> None:
         engine.reader.before = failing(AWAY)
@@ -214,7 +258,7 @@ class TestWhatAModelFailsAt:
 
     async def test_what_is_set_aside_is_no_answer(self, engine: Stand) -> None:
         async def fail(batch: Batch) -> None:
-            raise AWAY if batch.channel == "lab" else BadAnswer("no")
+            raise BadAnswer("no") if batch.channel == "pub" else AWAY
 
         engine.reader.before = fail
         await speak(engine, "lab", 1)
@@ -241,7 +285,7 @@ class TestWhatAModelFailsAt:
         with pytest.raises(ResourceUnavailable):
             await read(engine, *channels)
 
-        assert len(engine.reader.batches) == 2 + GONE
+        assert len(engine.reader.batches) == 2 + GONE + 1
         assert {(await plan_of(engine, channel)).blamed for channel in channels} == {0}
 
     async def test_one_that_gives_nothing_usable_blames_nobody(self, engine: Stand) -> None:
