@@ -16,7 +16,7 @@ __all__ = ["LONGEST_TEXT", "batches", "prepared", "vectors"]
 
 LONGEST_TEXT = 8_000
 """Characters of a text that a vector is made of; what follows is left out, as no model takes more."""
-_BATCH = 96
+_BATCH = 32  # what text-embeddings-inference takes unless told otherwise; others take more
 _BATCH_TOKENS = 60_000
 
 

@@ -24,7 +24,7 @@ class TestOfAnEndpoint:
         texts = [f"text {number}" for number in range(200)]
         async with stage() as s:
             found = await embedded(s, texts)
-            assert [len(body["input"]) for body in s.model.requests] == [96, 96, 8]
+            assert [len(body["input"]) for body in s.model.requests] == [32] * 6 + [8]
             assert found[0] == pytest.approx(vector("text 0"), abs=1e-6)
             assert found[199] == pytest.approx(vector("text 199"), abs=1e-6)
             assert {row.task for row in await s.budget.spent() if row.calls} == {"tidy", ""}
