@@ -109,7 +109,7 @@ class Processes:
         self.killed.append(name)
 
     def freeze(self, name: str) -> None:
-        """Have one stand still that is in no transaction, and return when it does."""
+        """Have one stand still, and return when it does."""
         process = self._running[name]
         process.send_signal(signal.SIGSTOP)
         self.stopped.append(name)
@@ -118,13 +118,15 @@ class Processes:
             status = Path(f"/proc/{process.pid}/stat").read_text()
             return status.rpartition(")")[2].split()[0] == "T"
 
-        while True:
-            wait_until(f"{name} stands still", stands_still)
-            if self._takes_writes():
-                return
-            self.thaw(name)  # in the middle of a transaction it holds the file for all
+        wait_until(f"{name} stands still", stands_still)
+
+    def freeze_between_transactions(self, name: str) -> None:
+        """Have one stand still that does not hold an SQLite file for all others."""
+        self.freeze(name)
+        while not self._takes_writes():
+            self.thaw(name)
             wait_until(f"{name} has let the file go", self._takes_writes)
-            process.send_signal(signal.SIGSTOP)
+            self.freeze(name)
 
     def _takes_writes(self) -> bool:
         """Whether an SQLite file can be written; a server frees itself of a client that stands still."""

@@ -41,7 +41,7 @@ def test_one_that_was_stopped_does_at_most_the_step_in_progress_and_goes_on_anew
         wait_until("some are at work", lambda: any(crowd.in_progress(name) for name in crowd.names))
         stopped = max(crowd.names, key=lambda name: len(crowd.in_progress(name)))
         before = {session.id for session in crowd.sessions() if session.node_id == stopped}
-        crowd.freeze(stopped)
+        crowd.freeze_between_transactions(stopped)
         left = crowd.in_progress(stopped)
         interrupted |= dict.fromkeys((line.run for line in left), stopped)
         crowd.wait_until_taken_over(left, TAKEN_OVER_S)
@@ -79,7 +79,7 @@ def test_one_that_trusts_its_session_no_more_before_the_store_has_given_it_up_gi
     crowd.wait_until_all_work()
     wait_until("some are at work", lambda: any(crowd.in_progress(name) for name in crowd.names))
     stopped = max(crowd.names, key=lambda name: len(crowd.in_progress(name)))
-    crowd.freeze(stopped)
+    crowd.freeze_between_transactions(stopped)
     left = crowd.in_progress(stopped)
     hold(0.8 * TTL)
     crowd.thaw(stopped)

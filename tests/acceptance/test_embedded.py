@@ -318,7 +318,7 @@ def test_a_forked_child_is_no_user(users: Callable[..., User]) -> None:
         os.kill(child, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("command", ["write w", "graph"])
+@pytest.mark.parametrize("command", [pytest.param("write w", marks=pytest.mark.full), "graph"])
 def test_kill_9_of_redis_loses_no_acknowledged_write(
     users: Callable[..., User], data: Path, command: str
 ) -> None:

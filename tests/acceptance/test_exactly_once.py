@@ -155,6 +155,7 @@ async def eight_tick_and_two_are_killed() -> None:
         assert len([each for each in moved if each]) >= 2, f"only one of them did anything: {moved}"
 
 
+@pytest.mark.full
 async def test_eight_processes_tick_and_two_are_killed_yet_each_prompt_is_put_once() -> None:
     await eight_tick_and_two_are_killed()
 

@@ -75,7 +75,10 @@ async def _cancelled_everywhere(extractor: Extractor) -> dict[Boundary, None]:
             task = None
 
 
-@pytest.mark.parametrize("agentic", [False, True], ids=["one call", "with tools"])
+@pytest.mark.parametrize(
+    "agentic",
+    [pytest.param(False, id="one call"), pytest.param(True, id="with tools", marks=pytest.mark.full)],
+)
 async def test_cancelled_at_every_await(falkordb: str, *, agentic: bool) -> None:
     expected, _, _ = await extracted(falkordb, cancelled=False, agentic=agentic)
     found, repeated, at = await extracted(falkordb, cancelled=True, agentic=agentic)

@@ -162,6 +162,7 @@ async def go_through_an_outage(
     assert any(line.startswith("resource is back: resource='the task store'") for line in said)
 
 
+@pytest.mark.full
 async def test_three_seconds_without_redis_lose_no_prompt_and_stop_nobody_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

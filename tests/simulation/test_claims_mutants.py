@@ -23,8 +23,9 @@ def test_each_still_applies(mutant: Mutant) -> None:
 
 @pytest.mark.full
 @pytest.mark.timeout(900)
-def test_each_is_found_and_the_control_runs_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
-    command = [sys.executable, "-m", "tests.simulation.claims.mutate"]
+def test_each_fourth_is_found_and_the_control_runs_are_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them: `make mutants-claims`."""
+    command = [sys.executable, "-m", "tests.simulation.claims.mutate", "--every", "4"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=840, check=False)
     with capsys.disabled():
         sys.stdout.write(f"\n{done.stdout}")

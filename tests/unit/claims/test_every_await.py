@@ -626,6 +626,7 @@ def test_two_tours_are_the_same() -> None:
     assert moments() == seen()
 
 
+@pytest.mark.full
 def test_a_node_survives_a_disturbance_at_every_await() -> None:
     ways = itertools.cycle(ONE)
     walk(lambda moment: disturbed(next(ways), moment), each_place(), PLACES)
