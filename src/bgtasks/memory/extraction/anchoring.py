@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 
 from bgtasks.clock import Clock
-from bgtasks.errors import OverBudget
+from bgtasks.errors import BadAnswer, OverBudget
 from bgtasks.memory.extraction.engine import Extractor
 from bgtasks.memory.extraction.progress import Progress
 from bgtasks.memory.extraction.rounds import read_channels
@@ -43,7 +43,7 @@ class Anchoring:
         longest: Seconds after which it is read even so.
         look: Seconds between two looks for new messages.
         scan: Seconds between two scans for channels.
-        rest: Seconds of rest once no more may be spent.
+        rest: Seconds of rest once no more may be spent, or the model gives nothing usable.
     """
 
     def __init__(
@@ -71,12 +71,15 @@ class Anchoring:
         """Watch and read, until cancelled.
 
         Raises:
-            ResourceUnavailable: A server does not answer. Run again, it goes on where it was.
+            ResourceUnavailable: A server does not answer. Run again, it looks at every channel once, and goes
+                on where each was.
+            UnsuitableServer: One refuses; likewise.
         """
         while True:
             try:
                 await self.step()
-            except OverBudget as error:
+            except (OverBudget, BadAnswer) as error:
+                # Of a model that gives nothing usable each new start would set messages aside.
                 log.warning("reading as conversations go on rests for %g s: %s", self._rest, error)
                 await asyncio.sleep(self._rest)
             await asyncio.sleep(self._look)

@@ -26,8 +26,8 @@ async def bulk(extractor: Extractor, cache: MessageCache, dump: Dump, tell: Tell
     """Read what is new in the most recently used channels.
 
     Milestones: `started`; `batch` before one is read, `applied` once it is in the graph; at the end `channel`
-    with the sums of each that nothing is left of, and `finished` with all of them. If it ends early, that is
-    `over budget` or `failed`, with the reason and how many messages were read before.
+    with the sums of each that nothing is left of, and `finished` with all of them. If an error of
+    ours ends it, that is `over budget` or `failed`, with the reason and how many messages were read before.
 
     Raises:
         BgTasksError: As `read_channels`; what was applied stays.

@@ -65,6 +65,7 @@ class Extractor:
         Raises:
             OverBudget: No more may be spent; what was applied stays, and so does the rest, for later.
             ResourceUnavailable: Redis, the graph or the model does not answer; likewise.
+            UnsuitableServer: One of them refuses; likewise.
             BadAnswer: Too many messages in a row had to be set aside.
         """
         await ensure_schema(self.graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from bgtasks.contracts import KnowledgeGraphLike
@@ -17,6 +18,7 @@ MOST = 40
 _WORDS = 3
 _KEYS = 2_000
 _WITHIN = frozenset("_'’-")
+_DASHES = re.compile("['’-]{2,}")
 _KNOWN = """
 UNWIND $keys AS k MATCH (e:Entity {key: k}) WHERE e.kind <> 'channel'
 WITH e ORDER BY e.n DESC, e.id LIMIT $most RETURN e.name, e.kind ORDER BY e.id
@@ -54,7 +56,7 @@ def _may_begin(each: str) -> bool:
 
 def _words(written: str) -> list[str]:
     """What letters, digits and the marks that combine with them make up, and what may stand within a name."""
-    parts = "".join(each if _in_word(each) else " " for each in written).split()
+    parts = _DASHES.sub(" ", "".join(each if _in_word(each) else " " for each in written)).split()
     return [word for part in parts if (word := part.strip("'’-"))]
 
 

@@ -193,7 +193,7 @@ async def channel_lease(
         keeper.cancel()
         await asyncio.wait({keeper})
         # Should Redis not answer now, the lease expires.
-        with suppress(BgTasksError):
+        with suppress(BgTasksError, RedisError):
             await asyncio.shield(asyncio.create_task(lease.release(), name="bgtasks: releases a channel"))
 
 

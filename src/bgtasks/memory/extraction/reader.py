@@ -27,4 +27,5 @@ class Reader(Protocol):
             BadAnswer: Nothing usable came; the same batch may fail again.
             OverBudget: It would cost more than is allowed.
             ResourceUnavailable: The model cannot be reached now.
+            UnsuitableServer: It refuses: the key, its name, or this very question.
         """

@@ -24,7 +24,7 @@ type Kind = Literal[
 KINDS: tuple[str, ...] = get_args(Kind.__value__)
 """What an entity can be."""
 
-MOST = 200
+MOST = 120
 """Entities, and facts, of one answer at most: forty messages hold a fraction of that."""
 
 

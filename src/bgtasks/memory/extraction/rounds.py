@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
+from bgtasks.clock import Clock
 from bgtasks.errors import BadAnswer, BgTasksError, OverBudget, ResourceUnavailable, UnsuitableServer
 from bgtasks.memory.extraction.batch import Batch
 from bgtasks.memory.extraction.engine import Extractor
-from bgtasks.memory.extraction.progress import Applied, Progress, Watch
+from bgtasks.memory.extraction.progress import Progress, Watch
+from bgtasks.memory.extraction.reader import Reader
+from bgtasks.memory.extraction.reply import Extraction
 from bgtasks.memory.message import Message
 from bgtasks.memory.structure import weave
 
@@ -38,9 +42,9 @@ async def read_channels(
 ) -> Progress:
     """Read what is new in `channels`: who speaks and mentions whom, and what is stated.
 
-    A channel that a model fails at is passed over. If it does not fail at others, or at a plain question
-    where there are no others, the batch is to blame: see `Extractor.blame`. The others come in any order from
-    there on, lest the same two always end it.
+    A channel that a model fails at is passed over. If it answers another afterwards, or a plain question at
+    the end, the batch is to blame: see `Extractor.blame`. The others come in any order from there on, lest
+    the same two always end it.
 
     Args:
         rounds: How often each channel has its turn; until nothing is left if not given.
@@ -51,7 +55,7 @@ async def read_channels(
     Raises:
         OverBudget: No more may be spent; who speaks and mentions whom is read all the same.
         ResourceUnavailable: A server does not answer. If it is the model, others were read before.
-        UnsuitableServer: The model refuses; likewise.
+        UnsuitableServer: One refuses; likewise.
         BadAnswer: It gives nothing usable for one message after the other; likewise.
     """
     for channel in channels:
@@ -59,22 +63,22 @@ async def read_channels(
     sums = dict.fromkeys(channels, Progress())
     failed: dict[str, BgTasksError] = {}
     random = random or Random()
-    trial = _Trial(extractor, watch)
+    trial = _Trial(extractor.reader, extractor.clock)
+    extractor = replace(extractor, reader=trial)
     left, turn = list(channels), 0
     while left and not trial.hopeless and (rounds is None or turn < rounds):
         turn, again = turn + 1, []
         while left and not trial.hopeless:
             channel = left.pop(0)
             try:
-                read = await extractor.extract(channel, most=BATCHES, watch=trial.watch)
+                read = await extractor.extract(channel, most=BATCHES, watch=watch)
             except OverBudget:
-                await trial.close()
+                await _blame(extractor, trial)
                 raise
             except (ResourceUnavailable, UnsuitableServer, BadAnswer) as error:
-                if isinstance(error, ResourceUnavailable) and error.resource != "openrouter":
+                if not trial.failed(channel, error):
                     raise
                 failed[channel] = error
-                trial.failed(channel, error)
                 random.shuffle(left)
                 continue
             sums[channel] += read
@@ -83,59 +87,77 @@ async def read_channels(
             elif done is not None:
                 done(channel, sums[channel])
         left = again
-    await trial.close()
+    await _blame(extractor, trial)
     if failed:
         raise next(iter(failed.values()))
     return sum(sums.values(), Progress())
 
 
-class _Trial:
-    """Whether a model fails at a batch, or at all of them.
+async def _blame(extractor: Extractor, trial: _Trial) -> None:
+    for channel in await trial.guilty():
+        await extractor.blame(channel)
 
-    It is the batch if the model answers another afterwards. A model that goes away fails at all that is left;
-    where what is left does not tell, because there was nothing else or too much failed in a row, it is asked
-    something plain.
+
+class _Trial:
+    """A reader that notes whether a model fails at a batch, or at all of them.
+
+    It is the batch if the model answers another afterwards, or something plain at the end. A model that goes
+    away fails at all that is left.
     """
 
-    def __init__(self, extractor: Extractor, watch: Watch | None) -> None:
-        self._extractor = extractor
-        self._watch = watch
+    def __init__(self, reader: Reader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
         self._answers = False
-        self._guilty: list[tuple[str, BgTasksError]] = []
+        self._raised: BgTasksError | None = None
+        self._guilty: list[str] = []
         self._suspects: list[tuple[str, BgTasksError]] = []
+
+    async def read(self, batch: Batch, known: Sequence[tuple[str, str]]) -> Extraction:
+        """As the reader does it."""
+        try:
+            found = await self._reader.read(batch, known)
+        except (ResourceUnavailable, UnsuitableServer) as error:
+            self._raised = error
+            raise
+        self._answers = True
+        self._convict()
+        return found
 
     @property
     def hopeless(self) -> bool:
         """Whether the model fails at all that is left, as far as can be told."""
         return len(self._suspects) >= (GONE if self._answers else STOP)
 
-    async def watch(self, step: Batch | Applied) -> None:
-        """Note that the model answered, if it did."""
-        if isinstance(step, Applied) and step.messages:
-            self._answers = True
-            self._guilty += self._suspects
-            self._suspects = []
-        if self._watch is not None:
-            await self._watch(step)
-
-    def failed(self, channel: str, error: BgTasksError) -> None:
-        """Note that the model failed at `channel`."""
+    def failed(self, channel: str, error: BgTasksError) -> bool:
+        """Note what a channel failed with; whether it is the model's."""
+        if isinstance(error, ResourceUnavailable) and error.resource != "openrouter":
+            return False
+        if error is not self._raised and not isinstance(error, BadAnswer):
+            return False
         self._suspects.append((channel, error))
+        return True
 
-    async def close(self) -> None:
-        """Blame the batches at which the model failed, though it is not away."""
-        if self._suspects and ((self._answers and not self.hopeless) or await self._answers_now()):
-            self._guilty += self._suspects
-        for channel, error in self._guilty:
-            if not isinstance(error, BadAnswer):
-                await self._extractor.blame(channel)
+    async def guilty(self) -> list[str]:
+        """The channels at whose next batch the model failed, though it is not away."""
+        if any(not isinstance(error, BadAnswer) for _, error in self._suspects) and await self._answers_now():
+            self._convict()
+        return self._guilty
+
+    def _convict(self) -> None:
+        # One that gave nothing usable has halved its batch itself.
+        self._guilty += [channel for channel, error in self._suspects if not isinstance(error, BadAnswer)]
+        self._suspects = []
 
     async def _answers_now(self) -> bool:
-        """Whether the model answers what no model can stumble over."""
-        now = self._extractor.clock.now()
-        hello = Message(channel=HELLO, id="1", author="Ada", text="Hello, I am Ada.", ts=now)
+        """Whether the model answers what no model can stumble over, and nobody has asked before."""
+        now = self._clock.now()
+        text = f"Hello, I am Ada. It is {now.isoformat()}."
+        hello = Message(channel=HELLO, id="1", author="Ada", ts=now, text=text)
         try:
-            await self._extractor.reader.read(Batch(HELLO, "0-0", (hello,)), ())
-        except (BadAnswer, OverBudget, ResourceUnavailable, UnsuitableServer):
+            await self._reader.read(Batch(HELLO, "0-0", (hello,)), ())
+        except BadAnswer:
+            return True  # whatever it says, it is there
+        except (OverBudget, ResourceUnavailable, UnsuitableServer):
             return False
         return True

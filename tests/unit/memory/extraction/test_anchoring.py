@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.unit.memory.extraction.stand_ins import CHANNEL, CountingGraph, Stand, ToldReader, said
 
-from bgtasks.errors import OverBudget, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import BadAnswer, OverBudget, ResourceUnavailable, UnsuitableServer
 from bgtasks.memory.extraction.anchoring import Anchoring
 from bgtasks.memory.extraction.batch import MESSAGES, Batch
 from bgtasks.memory.extraction.lease import BLAMES
@@ -208,6 +208,25 @@ class TestWhatKeepsItFromReading:
             assert all(later - earlier >= 900 for earlier, later in pairwise(tries[:4]))
             assert sorted(played.graph.sources) == ["m1", "m2"]
             assert caplog.text.count("rests for 900 s: the cap of today") == 3
+
+    @virtual_time
+    async def test_it_rests_when_the_model_gives_nothing_usable_and_sets_no_more_aside(
+        self, virtual_clock: VirtualClock, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with anchored(virtual_clock, rest=900.0) as played:
+
+            async def fail(_: Batch) -> None:
+                raise BadAnswer("no JSON")
+
+            played.reader.before = fail
+            for number in range(40):
+                await played.say(number)
+
+            await played.clock.advance(QUIET + 2 * LOOK + 890)
+
+            assert len(await played.dead()) == played.extractor.hopeless
+            assert "rests for 900 s: 5 messages of" in caplog.text
+            assert not played.task.done()
 
     @virtual_time
     async def test_what_is_away_ends_it_and_another_goes_on_where_it_was(

@@ -37,6 +37,7 @@ class TestKnownNames:
             ("with Łukasz,Ada/Zoe", {"łukasz", "łukasz ada", "łukasz ada zoe", "ada", "ada zoe", "zoe"}),
             ("with Zoe\u0301", {key_of("Zoé")}),
             ("@Ada❤", {"ada"}),
+            ("''Ada--Bob", {"ada", "ada bob", "bob"}),
         ],
     )
     async def test_are_what_begins_with_a_capital(self, text: str, names: set[str]) -> None:

@@ -202,7 +202,7 @@ class TestWhatAModelFailsAt:
 
     @pytest.mark.parametrize(
         "error",
-        [AWAY, REFUSED, BadAnswer("no"), OverBudget("no more today")],
+        [AWAY, REFUSED, OverBudget("no more today")],
         ids=lambda each: type(each).__name__,
     )
     async def test_the_only_channel_is_not_blamed_if_a_plain_question_gets_no_answer(
@@ -234,6 +234,67 @@ class TestWhatAModelFailsAt:
 
         assert await engine.dead() == {"m17"}
         assert len(engine.graph.sources) == len(set(engine.graph.sources)) == 39
+
+    async def test_whatever_is_said_to_a_plain_question_is_an_answer(self, engine: Stand) -> None:
+        async def fail(batch: Batch) -> None:
+            raise BadAnswer("no") if batch.channel == HELLO else AWAY
+
+        engine.reader.before = fail
+        await speak(engine, "lab", 1)
+
+        with pytest.raises(ResourceUnavailable):
+            await read(engine, "lab")
+
+        assert (await plan_of(engine, "lab")).blamed == 1
+
+    async def test_a_plain_question_is_a_new_one_each_time(self, engine: Stand) -> None:
+        engine.reader.before = failing(AWAY, ANY)
+        await speak(engine, "lab", 1)
+
+        for _ in range(2):
+            with pytest.raises(ResourceUnavailable):
+                await read(engine, "lab")
+
+        asked = [batch.messages[0].text for batch in engine.reader.batches if batch.channel == HELLO]
+        assert len(set(asked)) == 2
+
+    async def test_is_not_blamed_if_the_model_went_away_with_little_left(self, engine: Stand) -> None:
+        async def fail(_: Batch) -> None:
+            if len(engine.reader.batches) > 1:
+                raise AWAY
+
+        engine.reader.before = fail
+        for channel in ("lab", "pub", "bar"):
+            await speak(engine, channel, 1)
+
+        with pytest.raises(ResourceUnavailable):
+            await read(engine, "lab", "pub", "bar")
+
+        assert len(engine.graph.sources) == 1
+        assert {(await plan_of(engine, channel)).blamed for channel in ("lab", "pub", "bar")} == {0}
+
+    @pytest.mark.parametrize(
+        "error", [UnsuitableServer("cut off"), ResourceUnavailable("kg_manager", "gone")]
+    )
+    async def test_is_not_the_model_s_if_the_graph_raised_it(
+        self, engine: Stand, error: BgTasksError, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        query = engine.graph.query
+
+        async def cut_off(cypher: str, params: Any = None) -> Any:
+            if (params or {}).get("cursor") == "knowledge:lab" and "MERGE (c:Cursor" in cypher:
+                raise error
+            return await query(cypher, params)
+
+        monkeypatch.setattr(engine.graph, "query", cut_off)
+        await speak(engine, "lab", 1)
+        await speak(engine, "pub", 2)
+
+        with pytest.raises(type(error)):
+            await read(engine, "lab", "pub")
+
+        assert asked(engine) == ["lab"]
+        assert (await plan_of(engine, "lab")).blamed == 0
 
     async def test_is_blamed_in_all_channels_at_once(self, engine: Stand) -> None:
         channels = [f"lab {number}" for number in range(STOP)]
@@ -296,6 +357,7 @@ class TestWhatAModelFailsAt:
         with pytest.raises(BadAnswer, match="in a row"):
             await read(engine, "lab", "pub")
 
+        assert HELLO not in asked(engine)
         assert "m20" in engine.graph.sources
         assert (await plan_of(engine, "lab")).blamed == 0
 
