@@ -106,8 +106,8 @@ TABLES = (
         "a query of",
         (
             Case("apply-small", "30 nodes, 40 edges"),
-            Case("apply-large", "400 nodes, 600 edges"),
-            Case("apply-nodes", "1,000 nodes"),
+            Case("apply-large", "200 nodes, 300 edges"),
+            Case("apply-nodes", "500 nodes"),
         ),
         (
             Figure("facts_per_s", "facts/s"),

@@ -20,8 +20,8 @@ FLAT = 1.25
 
 APPLIED = {
     "apply-small": "30 nodes and 40 edges",
-    "apply-large": "400 nodes and 600 edges",
-    "apply-nodes": "1,000 nodes",
+    "apply-large": "200 nodes and 300 edges",
+    "apply-nodes": "500 nodes",
 }
 FLATS = (
     ("channels", "ingest_us", "time to take a message in"),

@@ -18,7 +18,7 @@ from bgtasks.graph.schema import ensure_schema, settled
 
 __all__ = ["SIZES", "writing"]
 
-SIZES = {"apply-small": (30, 40), "apply-large": (400, 600), "apply-nodes": (1_000, 0)}
+SIZES = {"apply-small": (30, 40), "apply-large": (200, 300), "apply-nodes": (500, 0)}
 """Nodes and edges of a query: what one extraction gives, and two ways to fill the largest there is."""
 
 ENTITIES = 5_000
@@ -42,7 +42,7 @@ async def writing(size: Size, rounds: int, say: Callable[[str], None]) -> Taken:
     taken: Taken = {}
     for number in range(rounds):
         for case, (nodes, edges) in SIZES.items():
-            count = max(3, size.some_facts // edges if edges else size.some_facts // 1_000)
+            count = max(3, size.some_facts // edges if edges else size.some_facts // 500)
             world = World(ENTITIES, seed=number)
             batches = [world.batch(nodes, edges, described=True) for _ in range(count)]
             bare: float | None = None

@@ -248,6 +248,13 @@ async def test_something_else_at_the_port_is_said(graph_url: str) -> None:
             await KnowledgeGraph.connect(f"redis://127.0.0.1:{port}")
 
 
+async def test_a_server_in_cluster_mode_is_refused_with_the_cure() -> None:
+    cluster = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    said = pytest.raises(UnsuitableServer, match=r"in cluster mode.*BGTASKS_FALKORDB_URL")
+    with redis_server(bundled_redis(), *cluster) as url, said:
+        await KnowledgeGraph.connect(url)
+
+
 async def test_a_redis_without_falkordb_is_found_out_by_the_first_query() -> None:
     with redis_server(bundled_redis()) as url:
         async with await KnowledgeGraph.connect(url) as graph:

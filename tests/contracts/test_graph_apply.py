@@ -363,6 +363,12 @@ async def test_the_same_name_twice_in_a_batch_is_one_entity(graph: KnowledgeGrap
     assert (found[ADA]["n"], found[ADA]["created"], found[ADA]["seen"]) == (2, 1000, 3000)
 
 
+async def test_the_key_is_the_name_whatever_its_kind_is_called(graph: KnowledgeGraph) -> None:
+    await write(graph, [Node("a:b", "C: d", 2000)], [])
+
+    assert (await entities(graph))["a:b:c: d"]["key"] == "c: d"
+
+
 async def test_a_new_name_that_was_made_known_beforehand_makes_no_entity_of_its_own(
     graph: KnowledgeGraph,
 ) -> None:
@@ -507,9 +513,9 @@ async def test_a_batch_that_is_too_large_is_refused(graph: KnowledgeGraph) -> No
     watched = Watched(graph)
     nodes = [person(f"N{number}") for number in range(LARGEST)]
 
-    with pytest.raises(InvalidMessage, match="1001 nodes and edges in one write: 1000 at most"):
+    with pytest.raises(InvalidMessage, match="501 nodes and edges in one write: 500 at most"):
         await apply(watched, "c", "", "1", nodes, [knows(nodes[0].id, nodes[1].id)])
-    with pytest.raises(InvalidMessage, match="1001 nodes and edges"):
+    with pytest.raises(InvalidMessage, match="501 nodes and edges"):
         await write(watched, [*nodes, person("one too many")], [])
 
     assert watched.asked == []

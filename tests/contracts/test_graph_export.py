@@ -100,6 +100,26 @@ class TestJson:
         for format in ("json", "graphml"):
             assert await text(one, format) == await text(other, format)
 
+    async def test_what_another_program_wrote_without_id_or_predicate_stops_nothing(
+        self, graph: KnowledgeGraph
+    ) -> None:
+        await graph.query(
+            "CREATE (a:Entity {id: 'a'}), (b:Entity {id: 'b'}), (c:Entity {name: 'c'}), (d:Entity {id: 4}), "
+            "(a)-[:REL {w: 0.5}]->(b), (a)-[:REL {p: 'p'}]->(b), (a)-[:REL {p: 'q'}]->(c), "
+            "(a)-[:REL {p: 'q'}]->(d), (c)-[:REL {p: 'q'}]->(b), (a)-[:REL {p: 9}]->(b)"
+        )
+
+        read = json.loads(await text(graph))
+        root = ElementTree.fromstring(await text(graph, "graphml"))
+
+        assert [each["id"] for each in read["entities"]] == ["a", "b"]
+        assert read["facts"] == [
+            {"s": "a", "o": "b", "w": 0.5},
+            {"s": "a", "p": 9, "o": "b"},
+            {"s": "a", "p": "p", "o": "b"},
+        ]
+        assert len(list(root.iter(f"{MARKUP}edge"))) == 3
+
     async def test_numbers_have_one_form_however_they_were_written(self, graphs: Connect) -> None:
         one, other = await graphs(), await graphs("other numbers")
         query = "CREATE (a:Entity {id: 'a', seen: $seen}), (a)-[:REL {p: 'p', w: $w, t: $seen}]->(a)"

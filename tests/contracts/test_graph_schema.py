@@ -245,6 +245,25 @@ class TestVersions:
         assert await graph.query("MATCH (a:Alias) RETURN count(a)") == [[2 * (BATCH + 9)]]
         assert await version(graph) == [["schema", VERSION]]
 
+    async def test_what_has_no_id_of_text_is_passed_over_and_a_name_may_be_anything(
+        self, graph: KnowledgeGraph
+    ) -> None:
+        await graph.query(
+            "CREATE (:Entity {name: 'nobody', kind: 'person'}), (:Entity {id: 7, name: 'x', kind: 'other'}), "
+            "(:Entity {id: 'year:1', name: 1984, kind: 'year'}), (:Entity {id: 'odd:1', name: 'O', kind: 3})"
+        )
+
+        await ensure_schema(graph)
+
+        assert sorted(await graph.query("MATCH (a:Alias) RETURN a.id, a.of")) == [
+            ["3:o", "odd:1"],
+            ["odd:1", "odd:1"],
+            ["year:1", "year:1"],
+            ["year:1984", "year:1"],
+        ]
+        assert await graph.query("MATCH (e:Entity {key: '1984'}) RETURN e.id") == [["year:1"]]
+        assert await version(graph) == [["schema", VERSION]]
+
     async def test_what_was_written_since_is_not_overwritten(self, graph: KnowledgeGraph) -> None:
         await older(graph, 1)
         await graph.query("MATCH (e:Entity) SET e.n = 7, e.vec = 'v', e.sum = 's', e.conf = 0.5, e.key = 'k'")

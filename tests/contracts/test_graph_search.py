@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -14,6 +18,8 @@ from bgtasks.graph.search import search
 from bgtasks.graph.vectors import store_vectors, waiting
 
 pytestmark = pytest.mark.real
+
+upsert_module = importlib.import_module("bgtasks.graph.upsert")
 
 NOW = datetime(2026, 9, 1, tzinfo=UTC)
 MS = int(NOW.timestamp() * 1000)
@@ -283,6 +289,26 @@ class TestNeighbourhoods:
             "Kasia Nowak works_in Ångström Garden.",
         ]
 
+    @pytest.mark.parametrize("limit", [1, 2, 3])
+    async def test_however_few_are_asked_for_the_heaviest_of_all_is_the_first(
+        self, graph: KnowledgeGraph, limit: int
+    ) -> None:
+        a, b, c, d = map(node, "abcd")
+        facts = [edge(a, "p", b, 0.9), edge(a, "p", c, 0.5), edge(c, "p", d, 0.95)]
+        await graph.upsert([a, b, c, d], facts)
+
+        found = await graph.neighbourhood("a", depth=2, limit=limit, now=NOW)
+
+        assert found is not None
+        assert [fact.weight for fact in found.facts] == [pytest.approx(w) for w in (0.95, 0.9, 0.5)[:limit]]
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    async def test_no_facts_are_asked_for(self, known: KnowledgeGraph, limit: int) -> None:
+        found = await known.neighbourhood("Bob", limit=limit, now=NOW)
+
+        assert found is not None
+        assert found.facts == []
+
     async def test_of_two_with_one_name_the_one_most_is_said_of_unless_its_id_is_given(
         self, known: KnowledgeGraph
     ) -> None:
@@ -307,6 +333,10 @@ class TestStrongest:
             ("Ada Lovelace", "knows"),
             ("Bob", "knows"),
         ]
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    async def test_none_are_asked_for(self, known: KnowledgeGraph, limit: int) -> None:
+        assert await strongest(known, now=NOW, limit=limit) == []
 
 
 class TestUpserting:
@@ -338,3 +368,55 @@ class TestUpserting:
             await graph.upsert([ADA], [edge(ADA, "knows", BOB)])
 
         assert await graph.query("MATCH (n) RETURN count(n)") == [[0]]
+
+    @pytest.mark.parametrize("size", [1, 400])
+    async def test_several_of_one_identity_are_all_evidence_and_the_latest_describes_it(
+        self, graph: KnowledgeGraph, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        monkeypatch.setattr(upsert_module, "BATCH", 2 * size)
+        several = [
+            Node("person", "Ada", 30, about="a chemist", n=2),
+            Node("person", "ADA", 40, n=1),
+            Node("person", "ada", 20, about="a pupil", n=1),
+        ]
+
+        await graph.upsert([*several, BOB], [Edge("person:ada", "knows", BOB.id, 0.5, 30)])
+
+        rows = await graph.query("MATCH (e:Entity {key: 'ada'}) RETURN e.n, e.sum, e.created, e.seen")
+        assert rows == [[4, "a chemist", 20, 40]]
+
+    @pytest.mark.parametrize(
+        "bad",
+        [{"w": 1.5}, {"conf": -0.1}, {"w": math.nan}, {"t": 2**63}, {"n": 2**64}, {"valid_from": -(2**64)}],
+    )
+    async def test_a_relation_that_cannot_be_written_writes_nothing(
+        self, graph: KnowledgeGraph, bad: dict[str, Any]
+    ) -> None:
+        fine = edge(ADA, "knows", BOB)
+
+        with pytest.raises(InvalidMessage):
+            await graph.upsert([ADA, BOB], [fine, replace(fine, p="saw", **bad)])
+
+        assert await graph.query("MATCH (n) RETURN count(n)") == [[0]]
+
+    @pytest.mark.parametrize("bad", [{"seen": 2**63}, {"n": 2**64}, {"seen": math.inf}])
+    async def test_an_entity_that_cannot_be_written_writes_nothing(
+        self, graph: KnowledgeGraph, monkeypatch: pytest.MonkeyPatch, bad: dict[str, Any]
+    ) -> None:
+        monkeypatch.setattr(upsert_module, "BATCH", 2)
+
+        with pytest.raises(InvalidMessage):
+            await graph.upsert([ADA, BOB, replace(KASIA, **bad)])
+
+        assert await graph.query("MATCH (n) RETURN count(n)") == [[0]]
+
+    async def test_a_kind_with_a_colon_is_refused_and_a_name_with_one_is_not(
+        self, graph: KnowledgeGraph
+    ) -> None:
+        with pytest.raises(InvalidMessage, match="'a:b' is no kind"):
+            await graph.upsert([BOB, Node("a:b", "c", 1)])
+        assert await graph.query("MATCH (n) RETURN count(n)") == [[0]]
+
+        await graph.upsert([Node("a", "B:c", 1)])
+
+        assert await graph.query("MATCH (e:Entity) RETURN e.id, e.key, e.kind") == [["a:b:c", "b:c", "a"]]

@@ -57,6 +57,7 @@ class TestEntities:
             Unembedded("person:bob", "Bob"),
         ]
         assert len(await waiting(known, 1)) == 1
+        assert await waiting(known, 0) == await waiting(known, -1) == []
 
         await embed(known)
 

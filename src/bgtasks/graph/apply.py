@@ -15,12 +15,12 @@ from typing import Any
 from bgtasks.contracts import KnowledgeGraphLike
 from bgtasks.errors import InvalidMessage
 from bgtasks.graph.clean import clean, clean_id
-from bgtasks.graph.schema import UNEMBEDDED, entity_id
+from bgtasks.graph.schema import UNEMBEDDED, entity_id, key_of
 from bgtasks.graph.weight import HALF_LIFE, THRESHOLD
 
-__all__ = ["LARGEST", "SOURCES", "Edge", "Node", "apply", "position_of", "write"]
+__all__ = ["LARGEST", "SOURCES", "Edge", "Node", "apply", "check", "position_of", "write"]
 
-LARGEST = 1_000
+LARGEST = 500
 """Nodes and edges in one query at most: the server answers nobody else for some fifty milliseconds."""
 
 SOURCES = 8
@@ -155,7 +155,7 @@ async def apply(
         Whether it was written. If not, the cursor stood elsewhere than at `expected`.
 
     Raises:
-        InvalidMessage: An edge ends outside `nodes`, or there are more than `LARGEST` of both.
+        InvalidMessage: As for `check`, or there are more than `LARGEST` of both.
         ResourceUnavailable: The graph does not answer; it may have been written. Ask again with the same
             arguments: it is written once.
     """
@@ -180,7 +180,7 @@ async def write(
     """Write nodes and edges in one query, without a cursor: written again, the evidence counts again.
 
     Raises:
-        InvalidMessage: An edge ends outside `nodes`, or there are more than `LARGEST` of both.
+        InvalidMessage: As for `check`, or there are more than `LARGEST` of both.
         ResourceUnavailable: The graph does not answer; it may have been written.
     """
     if nodes or edges:
@@ -188,16 +188,30 @@ async def write(
         await graph.query(text, _params(nodes, edges, half_life))
 
 
-def _parts(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
-    """The parts that have something to do: UNWIND of an empty list would end the query."""
-    if len(nodes) + len(edges) > LARGEST:
-        raise InvalidMessage(f"{len(nodes) + len(edges)} nodes and edges in one write: {LARGEST} at most")
-    known = {node.id for node in nodes}
+def check(nodes: Sequence[Node], edges: Sequence[Edge]) -> None:
+    """Refuse what cannot be written, however many there are.
+
+    Raises:
+        InvalidMessage: An edge ends outside `nodes`, its weight or confidence is not from 0 to 1, or a number
+            is none or needs more than 64 bits.
+    """
+    known = set[str]()
+    for node in nodes:
+        clean((node.seen, node.n))
+        known.add(node.id)
     for edge in edges:
         if edge.s not in known or edge.o not in known:
             raise InvalidMessage(f"{edge.s} {edge.p} {edge.o}: both entities belong into the same write")
         if not (0 <= edge.w <= 1 and 0 <= edge.conf <= 1):
             raise InvalidMessage(f"{edge.s} {edge.p} {edge.o}: weight and confidence are from 0 to 1")
+        clean((edge.t, edge.n, edge.valid_from))
+
+
+def _parts(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
+    """The parts that have something to do: UNWIND of an empty list would end the query."""
+    if len(nodes) + len(edges) > LARGEST:
+        raise InvalidMessage(f"{len(nodes) + len(edges)} nodes and edges in one write: {LARGEST} at most")
+    check(nodes, edges)
     return (_NODES if nodes else "") + (_EDGES if edges else "")
 
 
@@ -206,7 +220,7 @@ def _params(nodes: Sequence[Node], edges: Sequence[Edge], half_life: float) -> M
         "nodes": [
             {
                 "id": each.id,
-                "key": each.id.partition(":")[2],
+                "key": key_of(each.name),
                 "name": each.name,
                 "kind": each.kind,
                 "seen": each.seen,

@@ -47,6 +47,7 @@ class KnowledgeGraph:
         self._max_connections = max_connections
         self._database: FalkorDB | None = None
         self._connecting = asyncio.Lock()
+        self._failure: Exception | None = None
 
     @classmethod
     async def connect(cls, url: str, name: str = "bgtasks", *, max_connections: int = 8) -> Self:
@@ -55,7 +56,7 @@ class KnowledgeGraph:
         Raises:
             MissingExtra: The falkordb package is not installed.
             ResourceUnavailable: The server does not answer.
-            UnsuitableServer: It is no Redis, or refuses the credentials.
+            UnsuitableServer: It is no Redis, is in cluster mode, or refuses the credentials.
             ConfigurationError: The URL cannot be read.
         """
         graph = cls(url, name, max_connections=max_connections)
@@ -63,9 +64,19 @@ class KnowledgeGraph:
         return graph
 
     async def _connected(self) -> FalkorDB:
+        before = self._failure
         async with self._connecting:
             if self._database is None:
-                self._database = await self._connect()
+                # Who waited for an attempt that failed makes none of their own: the waits would add up. One
+                # that was cancelled is made anew by the next who waits.
+                if self._failure is not None and self._failure is not before:
+                    raise self._failure
+                try:
+                    self._database = await self._connect()
+                except Exception as error:
+                    self._failure = error
+                    raise
+                self._failure = None
             return self._database
 
     async def _connect(self) -> FalkorDB:
@@ -91,6 +102,7 @@ class KnowledgeGraph:
         except (ValueError, AttributeError):
             raise ConfigurationError(f"the URL of FalkorDB cannot be read: {URL_FORMS}") from None
         async with calls("kg_manager", 2 * CONNECT_TIMEOUT):
+            await asyncio.to_thread(_refuse_cluster, self._url, **options)
             # The constructor asks the server a question, synchronously, with the pool's own arguments.
             database = await asyncio.to_thread(FalkorDB, connection_pool=pool)
             if short := await asyncio.to_thread(short_timeouts, self._url, **options):
@@ -115,8 +127,8 @@ class KnowledgeGraph:
 
         Raises:
             ResourceUnavailable: No answer in time. A write may have been applied all the same.
-            UnsuitableServer: The server is no Redis, has no FalkorDB module, or is set to cut off queries
-                that take as long as this one.
+            UnsuitableServer: The server is no Redis, is in cluster mode, has no FalkorDB module, or is set to
+                cut off queries that take as long as this one.
             InvalidMessage: A number among the parameters is NaN, infinite, or larger than 64 bits.
         """
         from redis.exceptions import ResponseError
@@ -177,7 +189,7 @@ class KnowledgeGraph:
         Raises:
             MissingCommand: It has no FalkorDB module.
             ResourceUnavailable: It does not answer.
-            UnsuitableServer: It is no Redis, or refuses us.
+            UnsuitableServer: It is no Redis, is in cluster mode, or refuses us.
         """
         database = await self._connected()
         async with calls("kg_manager"):
@@ -216,3 +228,21 @@ class KnowledgeGraph:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _refuse_cluster(url: str, **options: Any) -> None:
+    """Refuse a server in cluster mode, for which the falkordb package would replace our pool. Blocks.
+
+    Raises:
+        UnsuitableServer: It is in cluster mode.
+        redis.exceptions.RedisError: No connection, or no answer.
+    """
+    from redis import Redis
+
+    with Redis.from_url(url, **options) as client:
+        server: Any = client.info("server")
+    if server.get("redis_mode") == "cluster":
+        raise UnsuitableServer(
+            "kg_manager: the server runs in cluster mode, which is not supported: start it with "
+            "cluster-enabled no, or set BGTASKS_FALKORDB_URL to a single server that has FalkorDB"
+        )

@@ -80,7 +80,7 @@ def draw(facts: Sequence[Fact], *, title: str = "", limit: int = 60) -> str:
     legend, legend_width = _legend(kinds)
     left_out = len(facts) - len(shown)
     counted = f"{len(entities)} entities, {len(shown)} facts"
-    caption = counted + (f"; {left_out} lighter ones are not shown" if left_out else "")
+    caption = counted + (f"; {left_out} more are not shown" if left_out else "")
     right = max([box[2] for box in boxes.values()] + [box[2] for box, _ in labels], default=0.0)
     bottom = max([box[3] for box in boxes.values()] + [box[3] for box, _ in labels], default=HEADING)
     width = max(right, legend_width, MARGIN + _width(title, 18), MARGIN + _width(caption, 12)) + MARGIN

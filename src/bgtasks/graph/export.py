@@ -2,7 +2,7 @@
 
 JSON is for programs, with one entity, alias or fact a line; GraphML is for the programs in which people look
 at graphs. Order is by id; nothing depends on the server's own numbers. Vectors are left out: they can be
-made again.
+made again. So are entities without an id of text, and facts about them: another program wrote those.
 
 Ids are read first, in pages by the server's own numbers, and sorted here: the server's index has another
 order than its ORDER BY. About 300 MB are held for a million of them. A graph that is written to meanwhile is
@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -94,15 +94,19 @@ async def export_to(
         OSError: The file cannot be written.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    # Held open over all pages: each is written in a thread.
-    file = await asyncio.to_thread(unfinished.open, "w", encoding="utf-8", newline="\n")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    # Held open over all pages: each is written in a thread. Cancelled while a thread opens the file, we wait
+    # for it: there is something to remove only then.
+    opening = asyncio.create_task(
+        asyncio.to_thread(unfinished.open, "w", encoding="utf-8", newline="\n"), name="bgtasks:export:open"
+    )
     try:
         try:
+            file = await asyncio.shield(opening)
             async for part in export(graph, format, cursors=cursors):
                 await asyncio.to_thread(file.write, part)
         finally:
-            await asyncio.to_thread(file.close)
+            await asyncio.to_thread((await opening).close)
         await asyncio.to_thread(unfinished.replace, path)
     except BaseException:
         await asyncio.to_thread(unfinished.unlink, True)
@@ -180,7 +184,8 @@ async def _facts(graph: KnowledgeGraphLike, ids: Sequence[str]) -> AsyncIterator
     for start in range(0, len(ids), PAGE):
         if rows := await _rows(graph, _FACTS, {"ids": ids[start : start + PAGE]}):
             yield sorted(
-                (_record(_FACT, row) for row in rows), key=lambda each: (each["s"], each["p"], each["o"])
+                (_record(_FACT, row) for row in rows if isinstance(row[2], str)),
+                key=lambda each: (each["s"], str(each.get("p", "")), each["o"]),
             )
 
 
@@ -202,7 +207,7 @@ async def _all(graph: KnowledgeGraphLike, cypher: str) -> list[Sequence[Any]]:
     last = await graph.query(_LAST)
     for first in range(0, int(last[0][0] or 0) + 1 if last else 0, NUMBERS):
         rows += await _rows(graph, cypher, {"first": first, "end": first + NUMBERS})
-    return await asyncio.to_thread(sorted, (row for row in rows if row[0] is not None), key=_first)
+    return await asyncio.to_thread(sorted, (row for row in rows if isinstance(row[0], str)), key=_first)
 
 
 async def _rows(graph: KnowledgeGraphLike, cypher: str, params: dict[str, Any]) -> list[Sequence[Any]]:

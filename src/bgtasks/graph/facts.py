@@ -91,7 +91,7 @@ async def strongest(
     """
     params = {
         "now": milliseconds(now),
-        "limit": limit,
+        "limit": max(0, limit),
         "without": list(without),
         "half_life": float(half_life),
     }

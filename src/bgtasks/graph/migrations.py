@@ -55,10 +55,12 @@ async def _aliases(graph: KnowledgeGraphLike) -> None:
     for first in range(0, int(last) + 1, BATCH):
         page = await graph.query(_PAGE, {"first": first, "end": first + BATCH})
         if page:
-            await graph.query(_ALIASES, {"rows": [_row(*row) for row in page]})
+            # Another program may have written one without an id, or with one that is no text.
+            known = [_row(*row) for row in page if isinstance(row[0], str)]
+            await graph.query(_ALIASES, {"rows": known})
 
 
-def _row(identity: str, kind: str, name: str) -> dict[str, Any]:
+def _row(identity: str, kind: Any, name: Any) -> dict[str, Any]:
     # The identity was made by an older rule: the alias of the present rule leads to it.
-    aliases = sorted({identity, entity_id(kind, name)})
-    return {"id": identity, "key": key_of(name), "aliases": aliases}
+    aliases = sorted({identity, entity_id(str(kind), str(name))})
+    return {"id": identity, "key": key_of(str(name)), "aliases": aliases}

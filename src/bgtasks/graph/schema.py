@@ -7,14 +7,17 @@
 (:MessageVec {id, channel, mid, v})       the vector of a message; id is ["channel", "mid"]
 (:Entity)-[:REL {p, fact, w, t, dies_at, n, conf, valid_from, src}]->(:Entity)
 (:Cursor {id, pos})                       how far a reader of messages has come
-(:Schema {id: 'schema', version, constrained, dim, model})
+(:Schema {id: 'schema', version, constrained, p, dim, model, indexed})
 ```
 
 There is one type of edge; its identity is (subject, `p`, object). `w` is its weight at the instant `t`,
 `dies_at` when it will have faded to the threshold, `n` counts the evidence, and `src` names the latest
 messages it comes from, as channel/id: for people to read, since either may hold a slash. `vec` is the id of
 the entity's vector, or '-' while that is to be made: an empty text is not found by an index (measured,
-FalkorDB 4.22). Instants are milliseconds since 1970.
+FalkorDB 4.22). Instants are milliseconds since 1970. A name may hold a colon, and a kind holds none.
+
+Of the `Schema` node, `dim` and `model` are those of all vectors, and `indexed` says whether these have their
+index; `p` is empty: by it the server knows of a property that is called so.
 
 Without the index on `id` every MERGE scans the label; with the one on `dies_at` decay touches nothing but
 what it deletes. There is none on `w` and `conf`: what is written often is not indexed. The index of vectors

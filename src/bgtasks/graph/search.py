@@ -117,6 +117,9 @@ async def search(
 ) -> list[Found]:
     """The `k` entities that fit best, the best first.
 
+    However large `k` is, words find no more than 200 and the vector no more than 200, beside those that are
+    called exactly so.
+
     Args:
         text: Words in any order, any of which may occur; signs mean nothing. A name that is written exactly
             so ranks first. Of words with letters outside ASCII, the usual ways to write them are found.
@@ -167,7 +170,7 @@ async def neighbourhood(
         entity: Its id, an alias of it, or a name. Of several with one name, the one most is said of.
         depth: Steps from the entity, 1 to 4. A step goes on from the hundred entities with the
             heaviest facts.
-        limit: Facts in all, the heaviest first.
+        limit: Facts in all, the heaviest first. It does not narrow what a step goes on from.
         half_life: Milliseconds in which a weight halves.
 
     Raises:
@@ -179,7 +182,8 @@ async def neighbourhood(
     found = await _called(graph, entity)
     if not found:
         return None
-    params = {"now": milliseconds(now), "half_life": float(half_life), "limit": max(0, limit)}
+    # No fewer than a step goes on from: behind a light fact there may be a heavy one.
+    params = {"now": milliseconds(now), "half_life": float(half_life), "limit": max(limit, FRONTIER)}
     facts: dict[tuple[str, str, str], Fact] = {}
     seen, frontier = {found[0].id}, [found[0].id]
     for _ in range(depth):

@@ -105,7 +105,7 @@ class Similar:
 
 async def waiting(graph: KnowledgeGraphLike, limit: int = 100) -> list[Unembedded]:
     """Entities whose vector is to be made, in no particular order, each with the text to embed."""
-    rows = await graph.query(_WAITING, {"limit": limit})
+    rows = await graph.query(_WAITING, {"limit": max(0, limit)})
     return [Unembedded(str(identity), str(text)) for identity, text in rows]
 
 

@@ -7,7 +7,7 @@ death follows from the two and is written beside them.
     dies_at = t + half_life * log2(w / threshold)
 
 New evidence of strength s joins by noisy-or, after both were brought to the later of their instants:
-1 - (1 - w)(1 - s). Weights stay below 1. Evidence folded in a different order gives slightly different
+1 - (1 - w)(1 - s). No weight exceeds 1. Evidence folded in a different order gives slightly different
 weights, since fading and joining do not commute; the order here is that of arrival.
 """
 

@@ -72,7 +72,7 @@ class TestWhatIsShown:
         svg = draw([*FEW, Fact(BOB, "saw", entity("a ghost", "other"), weight=0.01)], limit=3)
 
         assert "a ghost" not in texts(svg)
-        assert "3 entities, 4 facts; 1 lighter ones are not shown" in texts(svg)
+        assert "3 entities, 4 facts; 1 more are not shown" in texts(svg)
 
     def test_of_many_facts_between_a_few_the_heaviest_hundred_and_twenty_are_drawn(self) -> None:
         ends = [entity(f"name {number}") for number in range(20)]
@@ -81,7 +81,7 @@ class TestWhatIsShown:
 
         svg = draw(facts)
 
-        assert "20 entities, 120 facts; 260 lighter ones are not shown" in texts(svg)
+        assert "20 entities, 120 facts; 260 more are not shown" in texts(svg)
         assert {f"p{n}" for n in range(260)}.isdisjoint(texts(svg))
 
     def test_no_facts_are_an_empty_picture(self) -> None:
