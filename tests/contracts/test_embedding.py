@@ -18,10 +18,12 @@ from bgtasks.graph import KnowledgeGraph
 from bgtasks.graph.apply import Node
 from bgtasks.graph.vectors import nearest_entities, rebuild_vectors, similar_messages, waiting
 from bgtasks.llm import Endpoint, OpenAIChat
+from bgtasks.llm.breaker import FAILURES
+from bgtasks.llm.calls import ATTEMPTS
 from bgtasks.memory.embedding import PROBE, Embeddings
 from bgtasks.memory.embedding_queue import EmbeddingQueue
 from bgtasks.memory.messages import Message, MessageCache
-from bgtasks.testing.model import ModelServer, vector
+from bgtasks.testing.model import Fault, ModelServer, Reply, vector
 
 pytestmark = pytest.mark.real
 
@@ -31,7 +33,12 @@ CHANNEL = "allotment"
 
 @dataclass
 class Stage:
-    """A stand-in, what it serves, and what waits."""
+    """A stand-in, what it serves, and what waits.
+
+    Attributes:
+        spoilt: What the model answers to what holds `POISON`: no vectors, or a function of the request that
+            says, or None for the right answer.
+    """
 
     redis: Any
     graph: KnowledgeGraph
@@ -39,6 +46,7 @@ class Stage:
     cache: MessageCache
     queue: EmbeddingQueue
     name: str = "rules"
+    spoilt: Any = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def worker(
@@ -79,13 +87,16 @@ async def stage(redis8_url: str, graph: KnowledgeGraph) -> AsyncIterator[Stage]:
         client = redis.asyncio.Redis.from_url(redis8_url)
         stack.push_async_callback(client.aclose)
 
-        def answer(body: dict[str, Any]) -> dict[str, Any] | None:
-            return {"data": []} if any(POISON in text for text in body["input"]) else None
+        def answer(body: dict[str, Any]) -> Any:
+            if not any(POISON in text for text in body["input"]):
+                return None
+            return made.spoilt(body) if callable(made.spoilt) else made.spoilt
 
         model = await stack.enter_async_context(ModelServer(answer=answer))
         queue = EmbeddingQueue(client, name := uuid4().hex)
         cache = MessageCache(client, name, embedding_queue=queue)
-        yield Stage(client, graph, model, cache, queue, stack=stack)
+        made = Stage(client, graph, model, cache, queue, spoilt={"data": []}, stack=stack)
+        yield made
 
 
 class Between:
@@ -112,6 +123,16 @@ class Between:
     async def _once(self) -> None:
         what, self._what = self._what, _nothing
         await what()
+
+
+class Instead:
+    """A client that embeds with a function."""
+
+    def __init__(
+        self, inner: OpenAIChat, embed: Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+    ) -> None:
+        self.embedding_model = inner.embedding_model
+        self.embed = embed
 
 
 async def _nothing() -> None: ...
@@ -261,10 +282,18 @@ class TestAMessageThatChanges:
         assert (await stage.nearest("The tent is wet.") or ("",))[0] == "m2"
 
 
+TOO_LARGE = Reply("input is too large to process. increase the physical batch size", status=500)
+"""What llama.cpp says of a text of more than 512 tokens."""
+
+
 class TestATextThatTheModelDoesNotTake:
+    @pytest.mark.parametrize(
+        "said", [{"data": []}, TOO_LARGE, Fault("cut")], ids=["no vectors", "an outage", "a crash"]
+    )
     async def test_is_found_by_halving_and_holds_up_nothing(
-        self, stage: Stage, caplog: pytest.LogCaptureFixture
+        self, stage: Stage, caplog: pytest.LogCaptureFixture, said: Any
     ) -> None:
+        stage.spoilt = said
         people = [Node("person", f"Person number {number}", 1) for number in range(20)]
         await stage.graph.upsert([*people, Node("person", POISON, 1)])
         await stage.tell(m1="The tent is wet.", bad=f"It says {POISON}.", m3="Uppsala is far away.")
@@ -301,6 +330,100 @@ class TestATextThatTheModelDoesNotTake:
             assert len(model.calls) == 1
         assert len(await waiting(stage.graph)) == 1
         assert await stage.queue.length() == 1
+
+    async def test_is_given_up_though_it_comes_alone(self, stage: Stage) -> None:
+        stage.spoilt = TOO_LARGE
+        await stage.tell(bad=POISON)
+
+        assert await stage.worker().step() == 0
+
+        assert await stage.queue.length() == 0
+
+    async def test_is_another_than_one_that_comes_while_the_endpoint_is_away(self, stage: Stage) -> None:
+        left = [Fault("503")] * ATTEMPTS
+        stage.spoilt = lambda _: left.pop() if left else None
+        await stage.tell(m1=POISON)
+
+        assert await stage.worker().step() == 1
+
+    async def test_is_another_than_one_for_which_there_are_too_many_calls(self, stage: Stage) -> None:
+        stage.spoilt = Fault("429")
+        await stage.tell(m1="The tent is wet.", m2=POISON, m3="Uppsala is far away.")
+        worker = stage.worker()
+
+        with pytest.raises(ResourceUnavailable, match="429"):
+            await worker.step()
+        stage.spoilt = None
+        await worker.step()
+
+        assert await stage.queue.length() == 0
+        assert await stage.nearest(POISON) == ("m2", 1.0)
+
+    async def test_does_not_lose_what_was_made_when_the_endpoint_goes_away(self, stage: Stage) -> None:
+        stage.spoilt = TOO_LARGE
+        await stage.graph.upsert([Node("person", "Ada", 1)])
+        await stage.tell(m1="The tent is wet.", m2="Uppsala is far away.", bad=POISON, m3="I keep bees.")
+        away = asyncio.Event()
+        client = stage.client()
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            if away.is_set():
+                raise ResourceUnavailable("openrouter", "no answer")
+            found = await client.embed(texts)
+            if "The tent is wet." in texts:
+                away.set()
+            return found
+
+        worker = stage.worker(client=Instead(client, embed))
+        with pytest.raises(ResourceUnavailable, match="no answer"):
+            await worker.step()
+
+        assert await stage.nearest("Uppsala is far away.") == ("m2", 1.0)
+        assert await stage.queue.length() == 2
+        away.clear()
+        asked = len(stage.asked)
+        assert await worker.step() == 1
+        assert set(stage.asked[asked:]) == {POISON, "I keep bees."}
+        assert await stage.queue.length() == 0
+
+    async def test_is_not_one_that_the_breaker_kept_from_the_model(
+        self, stage: Stage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        stage.spoilt = TOO_LARGE
+        await stage.tell(bad=POISON, m2="The tent is wet.")
+        client = stage.client()
+        breaker = client._calls()._breaker(stage.model.url)
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            found = await client.embed(texts)
+            if [*texts] == [PROBE] and stage.asked:
+                for _ in range(FAILURES):
+                    breaker.failed()  # as when chats at the same URL fail
+            return found
+
+        with pytest.raises(ResourceUnavailable, match="the next try is in"):
+            await stage.worker(client=Instead(client, embed)).step()
+
+        assert await stage.queue.length() == 2
+        assert "no vector can be made" not in caplog.text
+
+    async def test_leaves_the_breaker_closed_for_whoever_else_asks(self, stage: Stage) -> None:
+        stage.spoilt = TOO_LARGE
+        await stage.tell(**{f"m{number}": f"{POISON} {number}" for number in range(8)})
+        client = stage.client()
+        breaker, opened = client._calls()._breaker(stage.model.url), list[bool]()
+
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            try:
+                return await client.embed(texts)
+            finally:
+                opened.append(breaker.open)
+
+        assert await stage.worker(client=Instead(client, embed)).step() == 0
+
+        assert await stage.queue.length() == 0
+        assert len(opened) > FAILURES
+        assert not any(opened)
 
 
 class TestAnotherModel:

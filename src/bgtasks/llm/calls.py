@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bgtasks.llm.answers import Answers, Kept
     from bgtasks.llm.budget import Budget, Reservation
 
-__all__ = ["ATTEMPTS", "Asked", "Calls", "Judged"]
+__all__ = ["ATTEMPTS", "Asked", "Calls", "Declined", "Judged"]
 
 ATTEMPTS = 4
 LESSONS = 8
@@ -43,6 +43,10 @@ LATE_ATTEMPTS = 2
 """Attempts that may run into the time limit: each is paid for by what was reserved."""
 LONGEST_WAIT = 60.0
 """Seconds for which a server may ask to wait before the next attempt; what is more is cut to this."""
+
+
+class Declined(ResourceUnavailable):
+    """No call is taken now, whatever it asks: too many calls, no credit left, or the client was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Calls:
         self._sleep = sleep
         self._limiters: dict[tuple[str, str], Limiter] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
+        self._paying: set[asyncio.Future[None]] = set()
         self._counting: set[asyncio.Task[Any]] = set()
 
     async def make[A](self, asked: Asked, judge: Callable[[Mapping[str, Any]], Judged[A]]) -> A:
@@ -123,7 +128,8 @@ class Calls:
 
         Raises:
             OverBudget: It may cost more than may be spent.
-            ResourceUnavailable: No answer: an outage, too many calls for too long, or the breaker is open.
+            ResourceUnavailable: No answer: an outage, or the breaker is open.
+            Declined: Too many calls for too long, no credit is left, or the client was closed.
             UnsuitableServer: The key, the model, the call's shape or the length of its answer is refused.
             BadAnswer: The input is refused.
         """
@@ -164,6 +170,8 @@ class Calls:
     async def aclose(self) -> None:
         """Close the connections, and wait until all that was spent is written down."""
         await self._transport.aclose()
+        if self._paying:  # an attempt that begins from now on is not sent
+            await asyncio.wait(self._paying)
         while self._counting:
             await asyncio.wait(self._counting)
 
@@ -176,7 +184,8 @@ class Calls:
         async with limiter.slot() as slot:
             with breaker.passing():
                 try:
-                    value = await self._paid(asked, body, judge)
+                    with self._under_way():
+                        value = await self._paid(asked, body, judge)
                 except Refusal as refusal:
                     if refusal.kind == "busy":
                         limiter.refused(slot, min(refusal.retry_after or 0.0, LONGEST_WAIT))
@@ -209,6 +218,17 @@ class Calls:
         finally:
             await self._settled(held, used, keep)
         return judged.value
+
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """What `aclose` waits for: an attempt may have to be paid for, and has not begun to settle."""
+        ended = asyncio.get_running_loop().create_future()
+        self._paying.add(ended)
+        try:
+            yield
+        finally:
+            self._paying.discard(ended)
+            ended.set_result(None)
 
     # -- what it cost ----------------------------------------------------------------------------
 
@@ -258,7 +278,8 @@ class Calls:
     def _gave_up(self, asked: Asked, failed: Refusal, attempts: int, body: dict[str, Any]) -> Exception:
         tries = f", {attempts} times" if attempts > 1 else ""
         said = f"{host_of(asked.endpoint.url)}: {failed.what}{tries}{_quote(asked, failed, body)}"
-        return ResourceUnavailable("openrouter", said)
+        kind = Declined if failed.kind == "busy" or failed.final else ResourceUnavailable
+        return kind("openrouter", said)
 
     def _limiter(self, endpoint: Endpoint) -> Limiter:
         key = (endpoint.url, endpoint.model)

@@ -22,6 +22,8 @@ _LONG = re.compile(
     r"context.{0,3}length|context.{0,3}window|too long|too many tokens|too large|reduce the length|"
     r"maximum.{0,20}tokens|exceed\w* .{0,40}(limit|length|tokens)"
 )
+# What llama.cpp says with a status of 500.
+_TOO_LARGE = re.compile(r"input is too (large|long)")
 _NO_MODEL = re.compile(
     r"model.{0,200}(not exist|not found|not available|unknown)|"
     r"(unknown|invalid|no such) model|not a valid model|not have access to.{0,40}model"
@@ -94,7 +96,7 @@ def of_status(status: int, error: Any, retry_after: float | None = None, *, bill
     kind: Kind = "refused"
     if status == 429:
         kind = "busy"
-    elif status >= 500 or status in (408, 409, 425):
+    elif status in (408, 409, 425) or (status >= 500 and not _TOO_LARGE.search(said)):
         kind = "away"
     return Refusal(
         kind,

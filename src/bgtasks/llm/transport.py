@@ -43,6 +43,7 @@ class Transport:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self._clients: dict[tuple[str, str], asyncio.Task[AsyncOpenAI]] = {}
+        self._limits: set[asyncio.Timeout] = set()
         self.closed = False
 
     async def post(
@@ -77,6 +78,9 @@ class Transport:
         for each in await asyncio.gather(*making, return_exceptions=True):
             if not isinstance(each, BaseException):
                 await each.close()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(0)  # a request whose connection is still being made does not notice
 
     async def _answered(self, client: AsyncOpenAI, path: Path, body: Mapping[str, Any]) -> bytes:
         from openai import APIConnectionError, APIStatusError, OpenAIError
@@ -85,8 +89,12 @@ class Transport:
         named = {name: value for name, value in body.items() if name in _NAMED}
         others = {name: value for name, value in body.items() if name not in _NAMED} or None
         try:
-            async with asyncio.timeout(self._timeout):
-                raw = await api.with_raw_response.create(**named, extra_body=others)
+            async with asyncio.timeout(self._timeout) as limit:
+                self._limits.add(limit)
+                try:
+                    raw = await api.with_raw_response.create(**named, extra_body=others)
+                finally:
+                    self._limits.discard(limit)
             return bytes(raw.http_response.content)
         except TimeoutError:
             refusal = self._late()
@@ -103,6 +111,8 @@ class Transport:
         raise refusal  # here: the error and its request are not to hang on to it
 
     def _late(self) -> Refusal:
+        if self.closed:
+            return Refusal("away", "the client was closed", billed=True, final=True)
         what = f"no answer within {self._timeout:g} s (BGTASKS_LLM_TIMEOUT)"
         return Refusal("away", what, billed=True, late=True)
 

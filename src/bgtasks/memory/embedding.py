@@ -25,9 +25,10 @@ from redis.exceptions import RedisError
 
 from bgtasks.connect import reach
 from bgtasks.contracts import Absent, KnowledgeGraphLike
-from bgtasks.errors import BadAnswer, BgTasksError, OverBudget
+from bgtasks.errors import BadAnswer, BgTasksError, OverBudget, ResourceUnavailable
 from bgtasks.graph.vector_index import prepare
 from bgtasks.graph.vectors import drop_message_vectors, store_message_vectors, store_vectors, waiting
+from bgtasks.llm.calls import Declined
 from bgtasks.memory.embedding_queue import EmbeddingQueue, Waiting
 from bgtasks.memory.message import Message
 from bgtasks.memory.messages import MessageCache
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddingClient", "Embeddings"]
 
-BATCH = 100
-"""Texts that are embedded in one go."""
+BATCH = 32
+"""Texts that are embedded in one go: as many as the client sends in one request. Were there several, what the
+first made would be lost if the budget ended before the last."""
 
 LONGEST = 8_000
 """Characters of a text that are embedded."""
@@ -137,25 +139,35 @@ class Embeddings:
         return entities + await self._messages()
 
     async def _entities(self) -> int:
-        found = await waiting(self._graph, BATCH + len(self._given_up))
+        limit = BATCH + len(self._given_up)
+        found = await waiting(self._graph, limit)
+        if len(found) < limit:  # no other waits: what was given up and is not among them need not be known
+            waits = {each.id: each.text for each in found}
+            self._given_up = {each: text for each, text in self._given_up.items() if waits.get(each) == text}
         texts = {each.id: each.text for each in found if self._given_up.get(each.id) != each.text}
-        made = await self._embed({each: texts[each][:LONGEST] for each in list(texts)[:BATCH]})
+        made, failed = await self._embed({each: texts[each][:LONGEST] for each in list(texts)[:BATCH]})
         self._given_up |= {identity: texts[identity] for identity, vector in made.items() if vector is None}
         stored = [
             (identity, texts[identity], vector) for identity, vector in made.items() if vector is not None
         ]
         await store_vectors(self._graph, self._model, stored)
+        if failed is not None:
+            raise failed
         return len(stored)
 
     async def _messages(self) -> int:
         taken = await self._queue.take(self._consumer, BATCH, self._idle)
         found = await self._found(taken)
         texts = {each: message.text[:LONGEST] for each, message in found.items() if message.text.strip()}
-        made = await self._embed(texts)
+        made, failed = await self._embed(texts)
         stored = [(each.channel, each.id, vector) for each, vector in made.items() if vector is not None]
         await store_message_vectors(self._graph, self._model, stored)
+        left = {(each.channel, each.id) for each in texts if each not in made}
+        taken = [each for each in taken if (each.channel, each.id) not in left]
         await self._tidy(taken, found, {each for each, vector in made.items() if vector is not None})
         await self._queue.done(taken)
+        if failed is not None:
+            raise failed
         return len(stored)
 
     async def _found(self, taken: Sequence[Waiting]) -> dict[Waiting, Message]:
@@ -190,38 +202,62 @@ class Embeddings:
     def _model(self) -> str:
         return str(self._client.embedding_model)
 
-    async def _embed[K](self, texts: dict[K, str]) -> dict[K, list[float] | None]:
-        """A vector for each text; None for one that the model takes in no company, nor alone.
+    async def _embed[K](self, texts: dict[K, str]) -> tuple[dict[K, list[float] | None], BgTasksError | None]:
+        """A vector for each text, None for one that is given up; and the error that ended it early, if any.
 
-        Raises:
-            BadAnswer: It takes no text at all.
+        What was made before it is to be stored: it is paid for, and the next pass has less to do.
         """
-        if not texts:
-            return {}
-        if not self._fits:
-            await prepare(self._graph, self._model, await self._client.embed([PROBE]))
-            self._fits = True
-        try:
-            return dict(zip(texts, await self._client.embed(list(texts.values())), strict=True))
-        except BadAnswer as error:
-            await self._client.embed([PROBE])  # if that fails too, it is not due to the texts
-            return await self._halved(texts, error)
-
-    async def _halved[K](self, texts: dict[K, str], error: BadAnswer) -> dict[K, list[float] | None]:
-        """As `_embed`, of texts that the model did not take together."""
-        keys = list(texts)
-        if len(keys) == 1:
-            log.warning("no vector can be made of %s: %s", _called(keys[0]), error)
-            return {keys[0]: None}
-        middle = len(keys) // 2
         made: dict[K, list[float] | None] = {}
-        for part in (keys[:middle], keys[middle:]):
+        if not texts:
+            return made, None
+        try:
+            if not self._fits:
+                await prepare(self._graph, self._model, await self._client.embed([PROBE]))
+                self._fits = True
+            if await self._together(texts, made) is not None:
+                await self._halved(texts, made)
+        except BgTasksError as error:
+            return made, error
+        return made, None
+
+    async def _together[K](
+        self, texts: dict[K, str], made: dict[K, list[float] | None]
+    ) -> BgTasksError | None:
+        """Add the vectors of `texts` to `made`; or what the model failed with, if that may be due to them.
+
+        It may be if the model answers something plain right afterwards: an endpoint that is away, or that the
+        breaker keeps calls from, does not. Nor do failures at one text after the other open the breaker: one
+        call has fewer attempts than that takes, and then comes an answer.
+        """
+        try:
+            vectors = await self._client.embed(list(texts.values()))
+        except (BadAnswer, ResourceUnavailable) as error:
+            if isinstance(error, ResourceUnavailable) and error.resource != "openrouter":
+                raise
+            await self._client.embed([PROBE])  # if that fails too, it is not due to the texts
+            return error
+        made.update(zip(texts, vectors, strict=True))
+        return None
+
+    async def _halved[K](self, texts: dict[K, str], made: dict[K, list[float] | None]) -> None:
+        """As `_together`, of texts that the model failed at: one that it fails at alone as well is given up.
+
+        A single one is tried once more, too: the endpoint may just have come back.
+        """
+        keys = list(texts)
+        middle = len(keys) // 2
+        for part in filter(None, (keys[:middle], keys[middle:])):
             half = {key: texts[key] for key in part}
-            try:
-                made |= zip(part, await self._client.embed(list(half.values())), strict=True)
-            except BadAnswer as again:
-                made |= await self._halved(half, again)
-        return made
+            error = await self._together(half, made)
+            if error is None:
+                continue
+            if len(half) > 1:
+                await self._halved(half, made)
+                continue
+            if isinstance(error, Declined):
+                raise error  # too many calls, say: that is no fault of a text
+            log.warning("no vector can be made of %s: %s", _called(part[0]), error)
+            made[part[0]] = None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[bool]:
@@ -237,7 +273,8 @@ class Embeddings:
             if renewing is not None:
                 renewing.cancel()
             try:
-                with suppress(BgTasksError):  # it may be ours even if no answer came; else it expires
+                # It may be ours even if no answer came. If the server may not write, it expires.
+                with suppress(BgTasksError, RedisError):
                     await reach(partial(self._end_turn, keys=[key], args=[token]))
             finally:
                 if renewing is not None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from tests.support.waiting import until
-from tests.unit.llm.stage import HELLO, Pet, stage, user
+from tests.unit.llm.stage import HELLO, Pet, Stage, stage, user
 
 from bgtasks.errors import (
     BadAnswer,
@@ -31,6 +31,21 @@ def saying(*replies: Any, **options: Any) -> ModelServer:
     """A stand-in that says these one after the other, the last one over and over."""
     left = list(replies)
     return ModelServer(answer=lambda _: left.pop(0) if len(left) > 1 else left[0], **options)
+
+
+def settling(s: Stage, monkeypatch: pytest.MonkeyPatch, go_on: asyncio.Event | None = None) -> list[str]:
+    """What is said of each call that is settled: when that begins, and ends; it waits for `go_on` between."""
+    settle, said = s.budget.settle, list[str]()
+
+    async def noted(*args: Any, **options: Any) -> None:
+        said.append("settling")
+        if go_on is not None:
+            await go_on.wait()
+        await settle(*args, **options)
+        said.append("settled")
+
+    monkeypatch.setattr(s.budget, "settle", noted)
+    return said
 
 
 class TestAnAnswer:
@@ -438,6 +453,63 @@ class TestItsConnections:
             with pytest.raises(ResourceUnavailable, match="closed"):
                 await call
             assert not s.slept
+
+    async def test_when_closed_have_what_they_spent_written_down(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with stage(saying(Fault("slow", seconds=60.0))) as s:
+            written = settling(s, monkeypatch)
+            call = asyncio.create_task(s.chat.chat(HELLO))
+            await until("the model is at work", lambda: s.model.calls)
+            await s.chat.aclose()
+            assert written == ["settling", "settled"]
+            await asyncio.gather(call, return_exceptions=True)
+
+    async def test_when_closed_spend_nothing_more(self) -> None:
+        async with stage(saying(Fault("slow", seconds=60.0)), concurrency=2) as s:
+            calls = [asyncio.create_task(s.chat.chat(HELLO)) for _ in range(4)]
+            await until("the model is at work on two", lambda: len(s.model.calls) == 2)
+            calls[0].cancel()
+            await s.chat.aclose()
+            cancelled, *closed = await asyncio.gather(*calls, return_exceptions=True)
+            assert isinstance(cancelled, asyncio.CancelledError)
+            assert ["closed" in str(error) for error in closed] == [True] * 3
+            spent = await s.spent()
+            assert (spent.calls, spent.reserved_tokens) == (2, 0)
+
+    async def test_settle_though_closing_them_is_cancelled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with stage(saying(Fault("slow", seconds=60.0))) as s:
+            go_on = asyncio.Event()
+            written = settling(s, monkeypatch, go_on)
+            call = asyncio.create_task(s.chat.chat(HELLO))
+            await until("the model is at work", lambda: s.model.calls)
+            closing = asyncio.create_task(s.chat.aclose())
+            await until("it is being settled", lambda: written)
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            assert closing.cancelled()
+            go_on.set()
+            with pytest.raises(ResourceUnavailable, match="closed"):
+                await call
+            assert written == ["settling", "settled"]
+
+    async def test_when_closed_end_calls_that_are_being_connected(self) -> None:
+        connected = asyncio.Event()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.set()
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+            port = silent.sockets[0].getsockname()[1]
+            async with stage(url=f"https://127.0.0.1:{port}/v1") as s:
+                call = asyncio.create_task(s.chat.chat(HELLO))
+                await connected.wait()
+                async with asyncio.timeout(5):
+                    await s.chat.aclose()
+                with pytest.raises(ResourceUnavailable, match="closed"):
+                    await call
 
     async def test_belong_to_an_event_loop_each(self) -> None:
         async with stage(saying("So.")) as s:

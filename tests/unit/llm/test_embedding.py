@@ -57,6 +57,13 @@ class TestOfAnEndpoint:
             with pytest.raises(BadAnswer, match="of 2 and of 3 numbers"):
                 await embedded(s, ["x"] * 97)
 
+    async def test_of_a_text_the_server_has_no_room_for_are_not_asked_for_again(self) -> None:
+        said = "input is too large to process. increase the physical batch size"
+        async with stage(ModelServer(answer=lambda _: Reply(said, status=500))) as s:
+            with pytest.raises(BadAnswer, match="too long"):
+                await embedded(s, ["x"])
+            assert s.statuses == [500]
+
     async def test_are_asked_for_as_numbers_where_there_is_nothing_else(self) -> None:
         def answer(body: dict[str, Any]) -> Any:
             return (
