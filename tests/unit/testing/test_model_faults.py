@@ -59,11 +59,16 @@ class TestWhichCalls:
         assert Faults.parse("").of(1) is None
 
     @pytest.mark.parametrize(
-        "text", ["429", "430=0.1", "cut=lots", "slow:x=0.1", "cut=0.7,slow=0.7", "cut=-1"]
+        "text", ["429", "430=0.1", "cut=lots", "slow:x=0.1", "cut=0.7,slow=0.7", "cut=-1", "cut:2=0.1"]
     )
     def test_what_cannot_be_meant_is_said(self, text: str) -> None:
         with pytest.raises(ValueError, match="fault"):
             Faults.parse(text)
+
+    @pytest.mark.parametrize("kind", ["500", "slow", "cut"])
+    def test_only_429_and_503_say_how_long_to_wait(self, kind: Any) -> None:
+        with pytest.raises(ValueError, match=rf'leave out the seconds \(retry_after\) of "{kind}"'):
+            Fault(kind, retry_after=2)
 
 
 class TestWhatGoesWrong:
@@ -118,3 +123,39 @@ class TestWhatGoesWrong:
                 assert [len(each.embedding) for each in made.data] == [2, 384]
                 with pytest.raises(ValueError, match="No embedding data"):
                     await client.embeddings.create(model="e", input=["a", "b"])
+                model.faults.at(3, "schema")
+                with pytest.raises(ValueError, match="No embedding data"):
+                    await client.embeddings.create(model="e", input=[])
+
+
+class TestWhatIsRightAllTheSame:
+    """A fault that changes nothing is none: what is asked again is paid for twice."""
+
+    @pytest.mark.parametrize("kind", ["not json", "runaway"])
+    async def test_vectors(self, kind: Any) -> None:
+        async with (
+            ModelServer(faults=Faults(share={kind: 1.0})) as model,
+            AsyncOpenAI(base_url=model.url, api_key="any", max_retries=0) as client,
+        ):
+            for _ in range(2):
+                await client.embeddings.create(model="e", input="a")
+        assert [(call.fault, call.repeated) for call in model.calls] == [(None, False), (None, True)]
+        assert model.tally.by_fault == {}
+
+    @pytest.mark.parametrize(
+        ("kind", "said"),
+        [
+            ("empty", ""),
+            ("runaway", "a" * 100),
+            ("schema", {"choices": [{"index": 0, "message": {"role": "assistant", "content": "a"}}]}),
+        ],
+        ids=["no text", "too long anyway", "a whole body"],
+    )
+    async def test_an_answer(self, kind: Any, said: Any) -> None:
+        async with (
+            ModelServer(answer=lambda request: said, faults=Faults(share={kind: 1.0})) as model,
+            AsyncOpenAI(base_url=model.url, api_key="any", max_retries=0) as client,
+        ):
+            for _ in range(2):
+                await client.chat.completions.create(model="m", messages=HELLO, max_tokens=5)
+        assert [(call.fault, call.repeated) for call in model.calls] == [(None, False), (None, True)]

@@ -6,12 +6,26 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bgtasks.testing.model.names import resolve
 from bgtasks.testing.model.rules import read
+from bgtasks.testing.model.verbs import COPULAS, VERBS
+from bgtasks.testing.model.words import DETERMINERS, EVENTS, FILLERS, KIN, MONTHS, PLACES, word_set
 
 KNOWN = ("Walter Pettifer", "Ewa Nowak", "Tom")
 WHEN = datetime(2026, 9, 4, 18, 0, tzinfo=UTC)
+
+RULES_WORDS = sorted(
+    {word for words, *_ in COPULAS for word in words}
+    | VERBS.keys() | DETERMINERS | EVENTS | FILLERS | KIN | PLACES | set(MONTHS)
+    | word_set("I we am is are and of to in at the called Walter Paris Ada's tomorrow")
+)  # fmt: skip
+ANY_TEXT = st.lists(
+    st.sampled_from(RULES_WORDS) | st.text("()[]\"'“’,.:;!?-&@# \naBıſ1", max_size=4) | st.text(max_size=3),
+    max_size=12,
+).map(" ".join)
 
 
 def triples(text: str, author: str = "Ada") -> list[tuple[str, str, str]]:
@@ -105,6 +119,28 @@ class TestNothing:
     )
     def test_is_read_from(self, text: str) -> None:
         assert triples(text) == []
+
+
+class TestAnyText:
+    @given(ANY_TEXT, st.sampled_from(["", "I ", "I am ", "The ", "My ", "Walter ", "[photo: a photo of "]))
+    @example("visited ((old) Paris)", "I ")
+    @example("visited (https://en.wikipedia.org/wiki/Foo_(bar) Paris)", "I ")
+    @example("live in ( Berlin", "I ")
+    @example("like ( jazz", "I ")
+    @example("went to '' yesterday", "I ")
+    @example("moved to Paris on 3 auguſt", "I ")
+    def test_is_read_or_left_alone(self, text: str, begun: str) -> None:
+        for stated in read("Ada", begun + text, WHEN, known=KNOWN):
+            assert stated.subject.strip()
+            assert stated.object.strip()
+
+    def test_is_read_where_a_bracket_is_left_of_it(self) -> None:
+        assert triples("I visited ((old) Paris)") == [("Ada", "visited", "Paris")]
+
+    @pytest.mark.parametrize(("word", "day"), [("tomorrow", "9999-12-31"), ("yesterday", "0001-01-01")])
+    def test_may_mean_a_day_that_there_is_not(self, word: str, day: str) -> None:
+        [stated] = read("Ada", f"I moved to Uppsala {word}.", datetime.fromisoformat(day))
+        assert stated.since is None
 
 
 class TestNames:

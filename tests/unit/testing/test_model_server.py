@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import json
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from tests.support.servers import until
 
 import bgtasks.testing.model
 from bgtasks.testing.model import Fault, ModelServer, Reply, tokens
+from bgtasks.testing.model.__main__ import main
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 
@@ -93,6 +95,14 @@ class TestAnAnswer:
             said = await client.chat.completions.create(model="m", messages=HELLO, max_tokens=5)
         assert said.choices[0].message.content == "a" * 20
         assert said.choices[0].finish_reason == "length"
+
+    async def test_ends_there_whatever_it_is_made_of(self) -> None:
+        reply = Reply("\ud800" * 10, calls=[("search", "\ud800" * 100)])
+        async with ModelServer(answer=lambda request: reply) as model, client_of(model) as client:
+            said = await client.chat.completions.create(model="m", messages=HELLO, max_tokens=5)
+        calls: Any = said.choices[0].message.tool_calls
+        assert said.choices[0].message.content == "?" * 10
+        assert [call.function.arguments for call in calls] == ["?" * 4]
 
     async def test_to_an_unknown_schema_is_the_smallest_that_it_allows(self) -> None:
         schema = {
@@ -170,8 +180,13 @@ class TestARefusal:
             (b"POST /v1/embeddings HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n", b"400"),
             (b"POST /v1/embeddings HTTP/1.1\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{]", b"400"),
             (b"GET /" + b"a" * 100_000, b"400"),
+            (
+                b"POST /v1/embeddings HTTP/1.1\r\nconnection: close\r\ncontent-length: 100000\r\n\r\n"
+                + b"[" * 100_000,
+                b"400",
+            ),
         ],
-        ids=["path", "noise", "chunks", "size", "JSON", "line"],
+        ids=["path", "noise", "chunks", "size", "JSON", "line", "depth"],
     )
     async def test_of_what_is_no_request(self, data: bytes, status: bytes) -> None:
         async with ModelServer() as model:
@@ -271,3 +286,28 @@ class TestTheEnd:
             await client.chat.completions.create(model="m", messages=HELLO)
         process.terminate()
         assert await process.wait() == 0
+
+
+class TestTheCommandLine:
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (["--port", "65536"], "--port 65536 is no port"),
+            (["--port", "-1"], "--port -1 is no port"),
+            (["--dimension", "0"], "--dimension 0 leaves no vector"),
+            (["--faults", "cut:2=0.1"], "leave out the seconds"),
+        ],
+    )
+    def test_says_what_cannot_be_meant(
+        self, given: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+    def test_says_in_a_line_that_a_port_is_taken(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(SystemExit, match=rf"^error: cannot serve on port {port}: .*in use"):
+                main(["--port", str(port)])

@@ -42,3 +42,14 @@ async def test_a_client_gets_it_as_numbers_and_in_base64() -> None:
     for one, other in zip(packed.data, plain.data, strict=True):
         assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
     assert plain.data[0].embedding == vector("fox", 48)
+
+
+async def test_a_list_of_tokens_is_one_text() -> None:
+    async with (
+        ModelServer() as model,
+        AsyncOpenAI(base_url=model.url, api_key="any", max_retries=0) as client,
+    ):
+        one = await client.embeddings.create(model="e", input=[1, 2, 3])
+        two = await client.embeddings.create(model="e", input=[[1, 2, 3], [4]])
+    assert [(len(made.data), made.usage.prompt_tokens) for made in (one, two)] == [(1, 3), (2, 4)]
+    assert one.data[0].embedding == two.data[0].embedding

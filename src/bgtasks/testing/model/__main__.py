@@ -34,6 +34,10 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
         arguments.faults = Faults.parse(arguments.faults, arguments.seed)
     except ValueError as error:
         parser.error(str(error))
+    if not 0 <= arguments.port <= 65_535:
+        parser.error(f"--port {arguments.port} is no port: 1 to 65535, or 0 for any that is free")
+    if arguments.dimension < 1:
+        parser.error(f"--dimension {arguments.dimension} leaves no vector: 1 or more")
     return arguments
 
 
@@ -60,7 +64,11 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Serve until told to end."""
-    asyncio.run(_serve(_arguments(given)))
+    arguments = _arguments(given)
+    try:
+        asyncio.run(_serve(arguments))
+    except OSError as error:
+        raise SystemExit(f"error: cannot serve on port {arguments.port}: {error}") from None
 
 
 if __name__ == "__main__":

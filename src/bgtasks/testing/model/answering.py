@@ -16,7 +16,7 @@ from bgtasks.testing.model.chat import reply_to
 from bgtasks.testing.model.faults import Fault, Faults
 from bgtasks.testing.model.http import Request, Response
 from bgtasks.testing.model.reply import Reply, completion, cut_to
-from bgtasks.testing.model.spoiling import GARBAGE, refused, spoilt, spoilt_vectors
+from bgtasks.testing.model.spoiling import GARBAGE, SPOILING, refused, spoilt, spoilt_vectors
 from bgtasks.testing.model.tokens import prompt_tokens
 from bgtasks.testing.model.vectors import embeddings
 
@@ -143,7 +143,8 @@ class Answering:
         if isinstance(said, Fault):
             fault, said = said, None
         if fault is not None:
-            call.fault = fault.kind
+            if fault.kind not in SPOILING:
+                call.fault = fault.kind
             if (error := refused(fault)) is not None:
                 return error
             if fault.kind == "slow":
@@ -152,7 +153,7 @@ class Answering:
         if fault is not None and fault.kind == "garbage":
             return GARBAGE
         if path == EMBEDDINGS:
-            return self._vectors(body, said, fault)
+            return self._vectors(body, said, fault, call)
         return self._completed(body, said, fault, call)
 
     def _objection(self, body: Mapping[str, Any]) -> Response | None:
@@ -171,19 +172,26 @@ class Answering:
             return Response.error(400, said, "context_length_exceeded")
         return None
 
-    def _vectors(self, body: dict[str, Any], said: Said, fault: Fault | None) -> Response:
+    def _vectors(self, body: dict[str, Any], said: Said, fault: Fault | None, call: Call) -> Response:
         if isinstance(said, Reply) and said.status != 200:
             return Response.error(said.status, said.text, said.code, said.headers)
         if isinstance(said, Mapping):
             return Response.json(said)
-        return Response.json(spoilt_vectors(fault, embeddings(body, self._dimension)))
+        made = embeddings(body, self._dimension)
+        given = spoilt_vectors(fault, made)
+        if fault is not None and given != made:
+            call.fault = fault.kind
+        return Response.json(given)
 
     def _completed(self, body: dict[str, Any], said: Said, fault: Fault | None, call: Call) -> Response:
         if isinstance(said, Mapping) and "choices" in said:
             call.completion_tokens = int((said.get("usage") or {}).get("completion_tokens", 0))
             return Response.json(said)
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
-        reply = cut_to(spoilt(fault, self._said(body, said), limit), limit)
+        meant = self._said(body, said)
+        reply = cut_to(spoilt(fault, meant, limit), limit)
+        if fault is not None and reply != cut_to(meant, limit):
+            call.fault = fault.kind
         if reply.status != 200:
             call.prompt_tokens = 0
             return Response.error(reply.status, reply.text, reply.code, reply.headers)
@@ -203,6 +211,6 @@ class Answering:
 def _parsed(raw: bytes) -> dict[str, Any] | None:
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None

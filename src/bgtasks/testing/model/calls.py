@@ -23,7 +23,7 @@ class Call:
         prompt_tokens: What was sent, if it was read by the model: 0 for errors.
         completion_tokens: What was answered.
         status: The HTTP status; 0 while it is in flight.
-        fault: The kind of fault that was put in, if any.
+        fault: The kind of fault that was put in, if any; None if it changed nothing.
         answered: Whether the whole response was handed to the network while the client was still there.
     """
 

@@ -9,7 +9,7 @@ from bgtasks.testing.model.words import MONTHS
 
 __all__ = ["day_in"]
 
-_MONTH = "|".join(MONTHS)
+_MONTH = f"(?a:{'|'.join(MONTHS)})"  # else the long s of "auguſt" matches too, and is not in the list
 _ISO = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
 _DAY_MONTH = re.compile(
     rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_MONTH})(?:,? (\d{{4}}))?\b", re.IGNORECASE
@@ -37,8 +37,15 @@ def day_in(sentence: str, when: datetime | None) -> str | None:
         lowered = sentence.lower()
         for word, days in _NEAR.items():
             if word in lowered:
-                return (when.date() + timedelta(days=days)).isoformat()
+                return _near(when.date(), days)
     return None
+
+
+def _near(day: date, days: int) -> str | None:
+    try:
+        return (day + timedelta(days=days)).isoformat()
+    except OverflowError:  # the day after the last one that there is
+        return None
 
 
 def _number(month: str) -> int:

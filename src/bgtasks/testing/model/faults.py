@@ -27,6 +27,9 @@ class Fault:
             another shape. `runaway`: text without end, cut off at `max_tokens`. `empty`: no text at all.
         retry_after: Seconds that a `429` or `503` asks to wait; None: it does not say.
         seconds: How late a `slow` answer is.
+
+    Raises:
+        ValueError: There is no such kind, or it has a `retry_after` and is no `429` or `503`.
     """
 
     kind: FaultKind
@@ -36,6 +39,11 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f'no fault is called "{self.kind}": there are {", ".join(KINDS)}')
+        if self.retry_after is not None and self.kind not in ("429", "503"):
+            raise ValueError(
+                f'only "429" and "503" say how long to wait: leave out the seconds (retry_after) '
+                f'of "{self.kind}"'
+            )
 
 
 class Faults:

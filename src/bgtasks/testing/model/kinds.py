@@ -13,7 +13,8 @@ _PEOPLE = word_set("""
 
 def kind_of(phrase: str, otherwise: str = "topic") -> str:
     """One of the kinds of our extraction, by the last word; `otherwise` where that says nothing."""
-    head = phrase.lower().split(" of ")[0].split()[-1]
+    words = phrase.lower().split(" of ")[0].split()
+    head = words[-1] if words else ""
     for kind, listed in (
         ("person", KIN | _PEOPLE),
         ("animal", ANIMALS),

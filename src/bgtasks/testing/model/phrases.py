@@ -83,7 +83,8 @@ def thing(words: Sequence[str], *, proper: bool = False) -> tuple[str, int] | No
     end = _end_of(words, at)
     while end > at and _adds_nothing(words[end - 1]):
         end -= 1
-    taken = [word.strip(',.!?:;"()') for word in words[at:end]]
+    # The rest of a bracket is no word.
+    taken = [kept for word in words[at:end] if (kept := word.strip(',.!?:;"()'))]
     if not taken or len(taken) > MOST_WORDS or not _has_substance(taken):
         return None
     if proper and not taken[0][0].isupper():

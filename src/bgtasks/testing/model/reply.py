@@ -47,16 +47,16 @@ def cut_to(reply: Reply, limit: int | None) -> Reply:
     if limit is None or reply.status != 200 or reply.tokens <= limit:
         return reply
     room = limit * 4
-    kept = reply.text.encode()[:room].decode("utf-8", "ignore")
+    kept = reply.text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
     room -= len(kept.encode())
     calls: list[tuple[str, str]] = []
     for name, given in reply.calls:
         if room <= len(name):
             break
-        written = _written(given).encode()[: room - len(name)].decode("utf-8", "ignore")
+        written = _written(given).encode("utf-8", "replace")[: room - len(name)].decode("utf-8", "ignore")
         calls.append((name, written))
         room -= len(name) + len(written.encode())
-    return replace(reply, text=kept, calls=calls, finish="length")
+    return replace(reply, text=kept, calls=tuple(calls), finish="length")
 
 
 def completion(request: Mapping[str, Any], reply: Reply, number: int) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from bgtasks.testing.model.faults import Fault
 from bgtasks.testing.model.http import Response
 from bgtasks.testing.model.reply import Reply
 
-__all__ = ["GARBAGE", "refused", "spoilt", "spoilt_vectors"]
+__all__ = ["GARBAGE", "SPOILING", "refused", "spoilt", "spoilt_vectors"]
 
 GARBAGE = Response(200, b"<html><body>Bad gateway</body></html>\n", content_type="text/html")
+SPOILING = ("not json", "schema", "runaway", "empty")
+"""The faults of what is said. There are answers that such a one leaves as they are."""
 MOST_RUNAWAY = 16_384
 """Tokens of a runaway answer where the request sets no limit."""
 
@@ -54,7 +56,7 @@ def spoilt_vectors(fault: Fault | None, body: Mapping[str, Any]) -> dict[str, An
     """The vectors with the fault in it: none (`empty`), or one that is too short (`schema`)."""
     if fault is not None and fault.kind == "empty":
         return {**body, "data": []}
-    if fault is not None and fault.kind == "schema":
+    if fault is not None and fault.kind == "schema" and body["data"]:
         first, *rest = body["data"]
         return {**body, "data": [{**first, "embedding": [0.5, 0.5]}, *rest]}
     return dict(body)

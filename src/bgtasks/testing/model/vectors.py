@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bgtasks.testing.model.tokens import prompt_tokens
+from bgtasks.testing.model.tokens import inputs, prompt_tokens
 
 __all__ = ["embeddings", "vector"]
 
@@ -36,12 +36,10 @@ def vector(text: str, dimension: int = 384) -> list[float]:
 
 def embeddings(request: Mapping[str, Any], dimension: int) -> dict[str, Any]:
     """The body of a response of `/embeddings`, as numbers or in base64 as the request asks."""
-    given = request.get("input", [])
-    texts: Sequence[Any] = [given] if isinstance(given, str) else given
     size = int(request.get("dimensions") or dimension)
     encoded = request.get("encoding_format") == "base64"
     data = []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(inputs(request.get("input", []))):
         values = vector(text if isinstance(text, str) else str(text), size)
         shown: Any = base64.b64encode(_little(values)).decode() if encoded else values
         data.append({"object": "embedding", "index": index, "embedding": shown})
