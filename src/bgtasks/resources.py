@@ -8,10 +8,17 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from bgtasks.contracts import Absent
-from bgtasks.errors import BgTasksError, MissingCommand, MissingExtra, ResourceUnavailable, UnsuitableServer
+from bgtasks.errors import (
+    BgTasksError,
+    ConfigurationError,
+    MissingCommand,
+    MissingExtra,
+    ResourceUnavailable,
+    UnsuitableServer,
+)
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -38,7 +45,7 @@ class Runner:
     """What a process of ours gives to tasks that ask for a host's bot: all it has, and no bot.
 
     Attributes:
-        adapters: None: a host's program that talks to people gives its own runner.
+        adapters: Empty: a host's program that talks to people gives its own runner.
     """
 
     cfg: Settings
@@ -158,8 +165,16 @@ def is_embedded(url: str) -> bool:
 
 
 def _directory(url: str, default: Path | None) -> Path | None:
-    path = unquote(urlsplit(url).path) if ":" in url else ""
-    return Path(path) if path.strip("/") else default
+    # Not urlsplit: # and ? are parts of a path here.
+    path = url.removeprefix("embedded").removeprefix(":").removeprefix("//")
+    if not path.strip("/"):
+        return default
+    if not path.startswith("/"):
+        raise ConfigurationError(
+            "the URL of the embedded Redis names no absolute path: write embedded:///absolute/path, "
+            "or embedded:// for the default directory"
+        )
+    return Path(unquote(path))
 
 
 async def _open_graph(

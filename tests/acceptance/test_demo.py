@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 from tests.support.command_line import (
     Running,
     bgtasks,
@@ -24,9 +26,15 @@ from tests.support.command_line import (
 from tests.support.waiting import wait_until
 
 from bgtasks.demo.picture import NAME, draw_picture, hanging_together
+from bgtasks.demo.play import _settings
 from bgtasks.demo.screen import quoted
+from bgtasks.demo.summary import _runs
+from bgtasks.demo.tally import Tally
 from bgtasks.embedded.keeper.shared import read_state
+from bgtasks.events import EventBus, RunFinished, SchedulerStopped
 from bgtasks.graph.facts import Entity, Fact
+from bgtasks.outcomes import Done, Skipped
+from bgtasks.resources import _directory
 
 pytestmark = pytest.mark.real
 
@@ -257,6 +265,37 @@ class TestThePicture:
         assert precious.read_text() == "mine"
         assert "Two people" in (tmp_path / NAME).read_text("utf-8")
         assert {each.name for each in tmp_path.iterdir()} == {"precious", NAME}
+
+
+class TestTheEnd:
+    @pytest.mark.parametrize(
+        ("unfinished", "said"),
+        [
+            ((), "stopped in 1500 ms; nothing was left running."),
+            (("one", "two"), "stopped in 1500 ms; these runs would not end: one, two."),
+        ],
+    )
+    def test_it_names_what_would_not_end(self, unfinished: tuple[str, ...], said: str) -> None:
+        tally, shown = Tally([]), StringIO()
+        tally.stopped = SchedulerStopped(unfinished, 1.5)
+        _runs(Console(file=shown, width=200), tally)
+        assert said in shown.getvalue()
+
+
+def test_a_run_is_shown_as_what_it_says_whatever_looks_like_markup() -> None:
+    bus, shown = EventBus(), StringIO()
+    Tally([]).follow(bus, Console(file=shown, width=200))
+    bus.emit(RunFinished("tidy", "1", Skipped("no [bold] shelf, no [/]"), 0.0))
+    bus.emit(RunFinished("tidy", "2", Done({"shelf": "[/red]"}), 0.0))
+    assert "tidy no [bold] shelf, no [/]\n" in shown.getvalue()
+    assert "tidy shelf [/red]\n" in shown.getvalue()
+
+
+def test_its_scratch_directory_may_have_any_name() -> None:
+    there = Path("/tmp/a %20#?/bgtasks-demo-1")
+    url = _settings(there, "http://127.0.0.1:1/v1").redis_url
+    assert url is not None
+    assert _directory(url.get_secret_value(), None) == there
 
 
 class TestAQuotation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 from bgtasks import BotRunner, Registry, build_scheduler, build_supervisor
 from bgtasks import resources as resources_module
 from bgtasks.contracts import Absent
-from bgtasks.errors import ConfigurationError
+from bgtasks.errors import ConfigurationError, EmbeddedServerError
 from bgtasks.graph import KnowledgeGraph
 from bgtasks.llm import OpenAIChat
 from bgtasks.resources import NO_MODEL, NO_REDIS, Resources, open_resources
@@ -53,6 +55,41 @@ async def test_an_unreachable_redis_is_no_error_when_it_is_not_to_be_checked() -
         assert isinstance(held.kg_manager, KnowledgeGraph)
         assert held.trouble is not None
         assert "redis is unavailable" in str(held.trouble)
+
+
+class TestTheEmbeddedServer:
+    @pytest.mark.parametrize(
+        ("url", "directory"),
+        [
+            ("embedded", "/default"),
+            ("embedded:", "/default"),
+            ("embedded://", "/default"),
+            ("embedded:///", "/default"),
+            ("embedded:///srv/a", "/srv/a"),
+            ("embedded:/srv/a", "/srv/a"),
+            ("embedded:///srv/a#b?c", "/srv/a#b?c"),
+            ("embedded:///srv/a%20%23%25", "/srv/a #%"),
+        ],
+    )
+    async def test_keeps_its_data_where_the_url_says(
+        self, url: str, directory: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def server(data_dir: Path) -> Any:
+            raise EmbeddedServerError(f"asked for {data_dir}")
+
+        monkeypatch.setattr("bgtasks.embedded.EmbeddedServer", server)
+        own = settings(redis_url=SecretStr(url), data_dir=Path("/default"))
+        with pytest.raises(EmbeddedServerError, match=f"^asked for {re.escape(directory)}$"):
+            async with open_resources(own):
+                pass
+
+    @pytest.mark.parametrize(
+        "url", ["embedded://data", "embedded://data/redis", "embedded://./data", "embedded:data"]
+    )
+    async def test_is_not_started_where_the_url_names_no_absolute_path(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"embedded:///absolute/path, or embedded:// for the"):
+            async with open_resources(settings(redis_url=SecretStr(url))):
+                pass
 
 
 class TestTheModel:

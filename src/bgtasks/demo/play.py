@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -102,7 +103,7 @@ async def play(*, keep: bool = False) -> int:
 def _settings(scratch: Path, model_url: str) -> Settings:
     """Made without the environment: the demonstration is the same for everybody."""
     return Settings.model_construct(
-        redis_url=SecretStr(f"embedded://{scratch}"),
+        redis_url=SecretStr(f"embedded://{quote(str(scratch))}"),
         namespace="demo",
         llm_url=model_url,
         llm_model="stand-in",

@@ -113,6 +113,8 @@ def _runs(console: Console, tally: Tally) -> None:
     console.print(f"\n[bold]Runs[/], from the scheduler's events: {tally.runs}")
     print_table(shown)
     if tally.stopped is not None:
+        left = ", ".join(tally.stopped.unfinished)
         console.print(
-            f"\nThe scheduler stopped in {tally.stopped.seconds * 1000:.0f} ms; nothing was left running."
+            f"\nThe scheduler stopped in {tally.stopped.seconds * 1000:.0f} ms; "
+            + (f"these runs would not end: {escape(left)}." if left else "nothing was left running.")
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from bgtasks.events import Event, EventBus, RunFinished, RunStarted, SchedulerStopped
 from bgtasks.outcomes import Cancelled, Done
@@ -59,7 +60,7 @@ class Tally:
                     if any(outcome.result.values()):
                         console.print(f"[dim]{_clock(seconds)}[/] [green]{task}[/] {_counts(outcome.result)}")
                 elif not isinstance(outcome, Cancelled | Done):
-                    console.print(f"[dim]{_clock(seconds)}[/] [yellow]{task}[/] {outcome.reason}")
+                    console.print(f"[dim]{_clock(seconds)}[/] [yellow]{task}[/] {escape(outcome.reason)}")
                 self._change.set()
             case SchedulerStopped():
                 self.stopped = event
@@ -71,7 +72,7 @@ class Tally:
 
 
 def _counts(result: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in result.items() if value)
+    return escape(", ".join(f"{name} {value}" for name, value in result.items() if value))
 
 
 def _clock(seconds: float) -> str:

@@ -43,8 +43,9 @@ async def publish_debug_event(
     """Say something to whoever looks for a fault: on the bus, and with `redis` to subscribers there too.
 
     The message in Redis is JSON: `topic`, `at` (ISO 8601), `task` and `run_id` of the present run (null
-    outside one), and `data`. What JSON has not is written as its text, NaN too. Data that make it longer than
-    64 kB are left out, and `left_out` tells their bytes.
+    outside one), and `data`. What JSON has not is written as its text: NaN, and keys too. Data that make it
+    longer than 64 kB are left out, and `left_out` tells the bytes of the whole message. Data that cannot be
+    written, since they contain themselves or are nested too deeply, are `{}`.
 
     Args:
         topic: What it is about; a part of the channel's name.
@@ -56,9 +57,6 @@ async def publish_debug_event(
 
     Events:
         DebugEvent: With the data as they are.
-
-    Raises:
-        ValueError: The data contain themselves, and there is a `redis` to write them for.
 
     Not promised: that anybody hears of it. Redis keeps nothing for those who subscribe later, and if it does
     not answer within a second the event is lost there, with a line at DEBUG.
@@ -93,14 +91,31 @@ def _message(topic: str, data: Mapping[str, Any], run: Run | None) -> str:
         "data": dict(data),
     }
     try:
-        message = json.dumps(said, default=_text, skipkeys=True, allow_nan=False)
-    except ValueError:
-        loose = json.dumps(said, default=_text, skipkeys=True)
-        message = json.dumps(json.loads(loose, parse_constant=str))
+        message = json.dumps(said, default=_text, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        message = _loose(said)
     if len(message) > LONGEST:  # it is ASCII
         said |= {"topic": topic[:1000], "data": {}, "left_out": len(message)}
         message = json.dumps(said)
     return message
+
+
+def _loose(said: dict[str, Any]) -> str:
+    """With NaN and all keys as text; without the data, if that is not enough."""
+    try:
+        loose = json.dumps(_with_keys(said), default=_text)
+        return json.dumps(json.loads(loose, parse_constant=str))
+    except (ValueError, RecursionError):  # a circle, too deep, or an integer of thousands of digits
+        return json.dumps(said | {"data": {}})
+
+
+def _with_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str | int | float | None) else _text(key): _with_keys(held)
+            for key, held in value.items()
+        }
+    return [_with_keys(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import fakeredis
@@ -131,19 +131,39 @@ class TestInRedis:
             await publish_debug_event("k\ud800", {"text": "\ud800\x00☕", "of": {("a",): 1}}, redis=redis)
             channel, said = await heard.next()
         assert channel == "bgtasks:debug:k?"
-        assert said["data"] == {"text": "\ud800\x00☕", "of": {}}
+        assert said["data"] == {"text": "\ud800\x00☕", "of": {"('a',)": 1}}
 
     async def test_what_json_has_not_is_written_as_its_text(self, redis: Any) -> None:
         class Mute:
             def __str__(self) -> str:
                 raise RuntimeError("not now")
 
-        data = {"share": math.nan, "most": [math.inf, 1.5], "what": Mute()}
+        days: Any = {date(2026, 9, 1): 3, Mute(): [{None: 1, 2: ({UTC: 4},)}]}
+        data = {"share": math.nan, "most": [math.inf, 1.5], "what": Mute(), "days": days}
         async with Subscribed(redis) as heard:
             await publish_debug_event("kg", data, redis=redis)
             _, said = await heard.next()
         what = "<Mute, which has no text: RuntimeError>"
-        assert said["data"] == {"share": "NaN", "most": ["Infinity", 1.5], "what": what}
+        days = {"2026-09-01": 3, what: [{"null": 1, "2": [{"UTC": 4}]}]}
+        assert said["data"] == {"share": "NaN", "most": ["Infinity", 1.5], "what": what, "days": days}
+
+    @pytest.mark.parametrize("what", ["a circle", "depth", "depth and a key", "a long integer"])
+    async def test_what_cannot_be_written_is_left_out(self, redis: Any, what: str) -> None:
+        circle: dict[str, Any] = {}
+        circle["again"] = circle
+        deep: Any = []
+        for _ in range(100_000):
+            deep = [deep]
+        data = {
+            "a circle": circle,
+            "depth": deep,
+            "depth and a key": {(1,): deep},
+            "a long integer": 10**5000,
+        }
+        async with Subscribed(redis) as heard:
+            await publish_debug_event("kg", {"what": data[what]}, redis=redis)
+            _, said = await heard.next()
+        assert (said["topic"], said["data"]) == ("kg", {})
 
     async def test_a_redis_that_is_away_is_no_error(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.DEBUG, "bgtasks")
