@@ -180,6 +180,7 @@ TABLES = (
             Figure("text_ms", "prompt and answer ms"),
             Figure("rest_ms", "rest ms"),
             Figure("server_ms", "graph's CPU ms"),
+            Figure("worst_ms", "slowest ping ms"),
             Figure("per_s", "messages/s"),
         ),
     ),

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from benchmarks.knowledge.cases import OURS
 from benchmarks.knowledge.measure import Taken, cpu, put
+from benchmarks.knowledge.ping import pings
 from benchmarks.knowledge.servers import server
 from benchmarks.knowledge.size import Size
 from benchmarks.knowledge.words import World, messages
@@ -126,18 +127,20 @@ async def engine_into(url: str, name: str, batches: int, world: World) -> dict[s
         redis: Any = _Redis.from_url(store)
         cache = MessageCache(redis)
         try:
-            async with _Graph(url, name) as graph:
+            async with _Graph(url, name) as graph, pings(url) as stalls:
                 extractor = Extractor(redis, cache, graph, reader)
                 for channel in ("warm", *channels):
                     await cache.ingest(channel, _conversation(channel, each * MESSAGES, world))
                 graph.took = {}
                 await extractor.extract("warm", most=2)
                 redis.took, graph.took, reader.took, reader.aside = 0.0, {}, 0.0, 0.0
+                await stalls.begin()
                 done, busy = 0, cpu(url)
                 began = time.perf_counter()
                 for channel in channels:
                     done += (await extractor.extract(channel)).batches
                 whole, busy = time.perf_counter() - began - reader.aside, cpu(url) - busy
+                worst = (await stalls.seen())["worst_ms"]
                 if done != each * len(channels):
                     raise RuntimeError(f"of {each * len(channels)} batches {done} were applied")
         finally:
@@ -146,7 +149,7 @@ async def engine_into(url: str, name: str, batches: int, world: World) -> dict[s
     rest = whole - redis.took - known - applied - reader.took
     parts = {"batch": whole, "redis": redis.took, "known": known, "apply": applied, "text": reader.took}
     figures = {f"{part}_ms": seconds / done * 1000 for part, seconds in {**parts, "rest": rest}.items()}
-    return {**figures, "server_ms": busy / done * 1000, "per_s": done * MESSAGES / whole}
+    return {**figures, "server_ms": busy / done * 1000, "worst_ms": worst, "per_s": done * MESSAGES / whole}
 
 
 def _conversation(channel: str, count: int, world: World) -> list[Message]:
