@@ -33,8 +33,8 @@ class Message:
         cursor: The entry id in the channel's stream, once stored.
         op: What the entry is: a `new` message, an `edit` of one, one put there `again`, or `del`, the
             tombstone of one: without text.
-        first: Of an entry that is not `new`: the cursor of the message as it first came. A reader that
-            was there has read it before.
+        first: Of an entry that is not `new`: the cursor of the message as it first came. A reader that had
+            come so far by then has read it before.
 
     Raises:
         InvalidMessage: A part is empty, or `ts` is naive or not between the years 1970 and 9999.

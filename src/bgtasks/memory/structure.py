@@ -108,7 +108,11 @@ def told_at(message: Message) -> int:
 
 
 def _is_news(message: Message, position: str) -> bool:
-    """Whether it is said, and was not counted before: what is edited or put again keeps its first place."""
+    """Whether it is said, and was not counted before: what is edited or put again keeps its first place.
+
+    One that was edited before any window came to it, and that the window of its first place is past, is taken
+    for counted: of an unread backlog longer than a window, an edit may cost the message its count.
+    """
     if message.op == "del":
         return False
     return message.op == "new" or cursor_key(message.first) > cursor_key(unpadded(position))
