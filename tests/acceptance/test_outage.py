@@ -156,7 +156,12 @@ async def go_through_an_outage(
     assert {event.resource for event in lost} <= {"the task store", "redis"}, lost
     assert [event.resource for event in lost] == [event.resource for event in regained]
     assert regained[-1].seconds > seconds - 2
-    said = warnings_of(caplog)
+    # A run of each task may have been under way when Redis went: it is lost with its session, and done again.
+    cut_off = [
+        each for each in warnings_of(caplog) if each.startswith("run lost with its node; offered again")
+    ]
+    assert len(cut_off) <= len({"scheduled_prompt_tick", "scheduled_prompt_cleanup"}), cut_off
+    said = [each for each in warnings_of(caplog) if each not in cut_off]
     assert len(said) == 2 * len(lost), said
     assert said[0].startswith("resource lost; tasks that need it wait: resource='the task store'")
     assert any(line.startswith("resource is back: resource='the task store'") for line in said)
