@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 import shutil
 import signal
-import socket
 import sqlite3
-import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +18,9 @@ from uuid import uuid4
 
 import redis
 
-from bgtasks.embedded import places
+from benchmarks.knowledge.servers import server
 
 __all__ = ["Servers"]
-
-PATIENCE = 20.0
 
 
 class Servers:
@@ -70,8 +65,8 @@ class Servers:
         elif backend == "SQLite":
             yield f"sqlite:///{self._directory / name}.db"
         elif backend == "Redis":
-            with _redis_server(self._directory / name) as port:
-                yield f"redis://127.0.0.1:{port}/0"
+            with server() as url:
+                yield url
         else:
             self._postgresql.psql(f"CREATE DATABASE {name};")
             yield self._postgresql.get_uri(database=name)
@@ -97,36 +92,3 @@ class Servers:
         with self.place("Redis") as url, redis.Redis.from_url(url) as client:
             how = client.config_get("appendfsync")["appendfsync"]
             return f"Redis {client.info('server')['redis_version']}, appendonly yes, appendfsync {how}"
-
-
-@contextmanager
-def _redis_server(directory: Path) -> Iterator[int]:
-    directory.mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    where = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(directory)]
-    log = directory / "server.log"
-    # An append-only file alone: no snapshot is to fall into a measurement.
-    command = [str(places.binaries()[0]), *where, "--appendonly", "yes", "--save", "", "--logfile", str(log)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        by = time.monotonic() + PATIENCE
-        while not _answers(port):
-            if process.poll() is not None or time.monotonic() > by:
-                said = log.read_text("utf-8") if log.exists() else "it said nothing"
-                raise RuntimeError(f"redis-server did not start: {said}")
-            time.sleep(0.01)
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _answers(port: int) -> bool:
-    with redis.Redis(port=port) as client:
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False

@@ -9,7 +9,7 @@ from bgtasks.errors import UnsuitableServer
 from bgtasks.llm.quoting import quoted
 from bgtasks.testing.model import ModelServer, Reply
 
-KEY = "sk-1234567890abcdef"
+KEY = "sk-12345-of-nobody"
 BODY = {
     "model": "some/model",
     "max_tokens": 1024,
